@@ -176,7 +176,11 @@ func (w *walker) step(name string, last bool) (l location, done bool, err error)
 		return l, false, syscall.ENAMETOOLONG
 	}
 	l = location{at: w.cur, name: name, mnt: w.cur.mnt}
-	l.node, err = w.cur.dir.Lookup(name)
+	if d, ok := w.cur.dir.(CallerDir); ok {
+		l.node, err = d.LookupFor(w.v.Caller, name)
+	} else {
+		l.node, err = w.cur.dir.Lookup(name)
+	}
 	if err == syscall.ENOENT && last {
 		l.node = nil
 		return l, true, nil
