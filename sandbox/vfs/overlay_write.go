@@ -394,6 +394,9 @@ func ovMovableLocked(n, old ovInode, t *ovDir, flags int, may func(Stat, *Stat) 
 		return false, syscall.EROFS
 	}
 	sub, isDir := n.(*ovDir)
+	if old != nil && flags&RenameNoReplace != 0 {
+		return false, syscall.EEXIST
+	}
 	if isDir {
 		for up := t; up != nil; up = up.parent {
 			if up == sub {
@@ -404,13 +407,15 @@ func ovMovableLocked(n, old ovInode, t *ovDir, flags int, may func(Stat, *Stat) 
 	if old == nil {
 		return false, nil
 	}
-	if flags&RenameNoReplace != 0 {
-		return false, syscall.EEXIST
-	}
 	if n == old || n.ov().upper != nil && n.ov().upper == old.ov().upper {
 		return true, nil
 	}
 	over, overDir := old.(*ovDir)
+	for up := n.ov().parent; overDir && up != nil; up = up.parent {
+		if up == over {
+			return false, syscall.ENOTEMPTY // n is somewhere in it
+		}
+	}
 	switch {
 	case isDir && !overDir:
 		return false, syscall.ENOTDIR

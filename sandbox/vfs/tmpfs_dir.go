@@ -198,7 +198,7 @@ func (d *memDir) renameLocked(name string, t *memDir, newName string, flags int,
 	if old == n {
 		return nil // two names of one file: rename(2) does nothing
 	}
-	if err := movableLocked(n, old, t); err != nil {
+	if err := movableLocked(d, n, old, t); err != nil {
 		return err
 	}
 	if delta := int64(len(newName) - len(name)); delta != 0 {
@@ -215,8 +215,8 @@ func (d *memDir) renameLocked(name string, t *memDir, newName string, flags int,
 	return nil
 }
 
-// movableLocked is rename(2)'s rules about kinds and subtrees: n goes into t, over old (nil: nothing).
-func movableLocked(n, old memInode, t *memDir) error {
+// movableLocked is rename(2)'s rules about kinds and subtrees: n goes from one directory into t, over old (nil: nothing).
+func movableLocked(from *memDir, n, old memInode, t *memDir) error {
 	sub, isDir := n.(*memDir)
 	if isDir {
 		for up := t; up != nil; up = up.parent {
@@ -232,6 +232,11 @@ func movableLocked(n, old memInode, t *memDir) error {
 		return nil
 	}
 	oldDir, overDir := old.(*memDir)
+	for up := from; overDir && up != nil; up = up.parent {
+		if up == oldDir {
+			return syscall.ENOTEMPTY // n is somewhere in it
+		}
+	}
 	switch {
 	case isDir && !overDir:
 		return syscall.ENOTDIR

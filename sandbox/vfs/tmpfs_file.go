@@ -42,10 +42,13 @@ func (f *memFile) statLocked() Stat {
 	return st
 }
 
-// Open gives a handle.
+// Open gives a handle. ENOENT when the last name went and nobody has it open.
 func (f *memFile) Open(flags int) (Handle, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
+	if f.reaped {
+		return nil, syscall.ENOENT
+	}
 	if flags&O_TRUNC != 0 {
 		if err := f.truncateLocked(0); err != nil {
 			return nil, err

@@ -21,7 +21,7 @@ func (v *View) Open(at *File, name string, flags int, mode uint32) (*File, error
 	if flags&O_NOFOLLOW != 0 || flags&(O_CREAT|O_EXCL) == O_CREAT|O_EXCL {
 		wm = 0
 	}
-	for {
+	for try := 0; ; try++ {
 		l, err := v.walk(at, name, wm)
 		if err != nil {
 			return nil, err
@@ -42,7 +42,11 @@ func (v *View) Open(at *File, name string, flags int, mode uint32) (*File, error
 		} else if flags&(O_CREAT|O_EXCL) == O_CREAT|O_EXCL {
 			return nil, syscall.EEXIST
 		}
-		return v.open(l, flags, created)
+		f, err := v.open(l, flags, created)
+		if err == syscall.ENOENT && flags&O_CREAT != 0 && try < 64 {
+			continue // removed between the look and the opening
+		}
+		return f, err
 	}
 }
 

@@ -3,10 +3,12 @@ package vfs
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // ProjectedFile is a file of a configuration volume. Mode is its permissions.
@@ -21,8 +23,8 @@ const dataLink = "..data"
 // Project makes a volume show exactly files (slash-separated relative names), as Kubernetes does for configMaps, secrets and
 // projected volumes: each name is a link through ..data into a directory made for this content, and ..data is replaced
 // atomically. Nothing is touched when the content is the same. Names must not be absolute, contain ".." or begin with "..": an error lists them all.
-// v sees the volume's file system at dir; its owner will own the files.
-func Project(v *View, dir string, files map[string]ProjectedFile) error {
+// v sees the volume's file system at dir; its owner will own the files. now names the directory.
+func Project(v *View, dir string, files map[string]ProjectedFile, now time.Time) error {
 	if err := checkProjected(files); err != nil {
 		return err
 	}
@@ -33,7 +35,7 @@ func Project(v *View, dir string, files map[string]ProjectedFile) error {
 	if old != "" && sameProjection(v, dir+"/"+old, files) {
 		return nil
 	}
-	fresh := nextVersion(v, dir)
+	fresh := nextVersion(v, dir, now)
 	if err := writeProjected(v, dir, fresh, files); err != nil {
 		_ = v.RemoveAll(dir + "/" + fresh)
 		return err
@@ -71,14 +73,8 @@ func checkProjected(files map[string]ProjectedFile) error {
 }
 
 // nextVersion is an unused directory name that tells the time.
-func nextVersion(v *View, dir string) string {
-	stamp := "..0"
-	if st, ok := v.NS.root.fs.(*Tmpfs); ok {
-		stamp = "..now"
-		if st.opts.Clock != nil {
-			stamp = st.opts.Clock().UTC().Format("..2006_01_02_15_04_05.000000000")
-		}
-	}
+func nextVersion(v *View, dir string, now time.Time) string {
+	stamp := now.UTC().Format("..2006_01_02_15_04_05.000000000")
 	name := stamp
 	for i := 1; ; i++ {
 		if _, err := v.Lstat(nil, dir+"/"+name); err != nil {
@@ -93,12 +89,7 @@ func writeProjected(v *View, dir, fresh string, files map[string]ProjectedFile) 
 	if err := v.Mkdir(nil, base, 0o755); err != nil {
 		return fmt.Errorf("make %s: %w", fresh, err)
 	}
-	names := make([]string, 0, len(files))
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if i := strings.LastIndexByte(name, '/'); i > 0 {
 			if err := v.MkdirAll(base+"/"+name[:i], 0o755); err != nil {
 				return fmt.Errorf("make %s: %w", name[:i], err)
@@ -137,7 +128,8 @@ func linkProjected(v *View, dir string, files map[string]ProjectedFile) error {
 		}
 		delete(want, name)
 	}
-	for name := range want {
+	fresh := slices.Sorted(maps.Keys(want))
+	for _, name := range fresh {
 		if err := v.Symlink(dataLink+"/"+name, nil, dir+"/"+name); err != nil {
 			return fmt.Errorf("link %s: %w", name, err)
 		}
