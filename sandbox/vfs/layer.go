@@ -1,9 +1,12 @@
 package vfs
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -56,7 +59,8 @@ type layerInode interface {
 type layerFile struct {
 	layerNode
 	data   []byte
-	digest string
+	once   sync.Once // computes digest when nobody gave it
+	digest string    // after once
 }
 
 func (f *layerFile) Stat() Stat {
@@ -73,7 +77,15 @@ func (f *layerFile) Open(flags int) (Handle, error) {
 	return layerHandle{f}, nil
 }
 
-func (f *layerFile) Content() ([]byte, string, bool) { return f.data, f.digest, f.digest != "" }
+func (f *layerFile) Content() ([]byte, string, bool) {
+	f.once.Do(func() {
+		if f.digest == "" {
+			sum := sha256.Sum256(f.data)
+			f.digest = "sha256:" + hex.EncodeToString(sum[:])
+		}
+	})
+	return f.data, f.digest, true
+}
 
 type layerHandle struct{ f *layerFile }
 
@@ -93,6 +105,7 @@ func (h layerHandle) Append([]byte) (int, int64, error)         { return 0, 0, s
 func (h layerHandle) Truncate(int64) error                      { return syscall.EINVAL }
 func (h layerHandle) Close() error                              { return nil }
 func (h layerHandle) Content() (data []byte, d string, ok bool) { return h.f.Content() }
+func (h layerHandle) shared() ([]byte, Immutable)               { return h.f.data, h.f }
 
 type layerLink struct {
 	layerNode
@@ -244,7 +257,8 @@ func (b *LayerBuilder) Dir(path string, a LayerAttr) error {
 	return nil
 }
 
-// File adds a regular file over data, which is shared and never written to. digest is "sha256:…" of it.
+// File adds a regular file over data, which is shared and never written to. digest is "sha256:…" of it if the caller knows;
+// "" has it computed when somebody asks. It decides which compiled program runs, so it must never be a stranger's word.
 func (b *LayerBuilder) File(path string, a LayerAttr, data []byte, digest string) error {
 	f := &layerFile{data: data, digest: digest}
 	b.l.size += int64(len(data))
@@ -347,8 +361,8 @@ func (b *LayerBuilder) Opaque(path string) error {
 	return nil
 }
 
-// Files calls fn with every regular file of the layer, by path, in order.
-func (l *Layer) Files(fn func(path string, data []byte, digest string)) {
+// Files calls fn with every regular file of the layer, directory by directory, by name.
+func (l *Layer) Files(fn func(path string, data []byte)) {
 	type item struct {
 		path string
 		d    *layerDir
@@ -366,7 +380,7 @@ func (l *Layer) Files(fn func(path string, data []byte, digest string)) {
 			case *layerDir:
 				todo = append(todo, item{it.path + name + "/", n})
 			case *layerFile:
-				fn(it.path+name, n.data, n.digest)
+				fn(it.path+name, n.data)
 			}
 		}
 	}

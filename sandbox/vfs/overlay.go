@@ -493,6 +493,15 @@ func (h *ovHandle) Content() ([]byte, string, bool) {
 	return nil, "", false
 }
 
+func (h *ovHandle) shared() ([]byte, Immutable) {
+	if u, err := h.under(false); err == nil {
+		if sh, ok := u.(sharer); ok {
+			return sh.shared()
+		}
+	}
+	return nil, nil
+}
+
 func (h *ovHandle) Close() error {
 	if h.closed.Swap(true) {
 		return syscall.EBADF

@@ -109,9 +109,9 @@ func copyInto(d *memDir, name string, low Node) (memInode, error) {
 
 // fillLocked takes over the bytes of an immutable file, or copies those of another.
 func (f *memFile) fillLocked(src Handle, size int64) error {
-	if im, ok := src.(Immutable); ok {
-		if data, digest, ok := im.Content(); ok {
-			f.below, f.size, f.digest = data, int64(len(data)), digest
+	if sh, ok := src.(sharer); ok {
+		if data, origin := sh.shared(); origin != nil {
+			f.below, f.size, f.origin = data, int64(len(data)), origin
 			return nil
 		}
 	}

@@ -19,7 +19,7 @@ type memFile struct {
 	size   int64            // guarded by fs.mu
 	chunks map[int64][]byte // guarded by fs.mu; each ≤ chunkSize long, bytes beyond its length read as what is below
 	below  []byte           // guarded by fs.mu; cut when the file was truncated shorter
-	digest string           // guarded by fs.mu; of below while the file is exactly that, else ""
+	origin Immutable        // guarded by fs.mu; whose bytes below are while the file is exactly that, else nil
 	blocks int64            // guarded by fs.mu; charged bytes of chunks
 	opens  int              // guarded by fs.mu
 	reaped bool             // guarded by fs.mu
@@ -140,7 +140,7 @@ func (f *memFile) writeLocked(p []byte, off int64) (int, error) {
 	if off > MaxFileSize-int64(len(p)) {
 		return 0, syscall.EFBIG
 	}
-	f.digest = ""
+	f.origin = nil
 	done := 0
 	var err error
 	for done < len(p) {
@@ -171,7 +171,7 @@ func (f *memFile) truncateLocked(size int64) error {
 		f.cutLocked(size)
 	}
 	if size != f.size {
-		f.digest = ""
+		f.origin = nil
 	}
 	f.size = size
 	f.mtim = f.fs.opts.Clock.now()
@@ -248,17 +248,37 @@ func (h *memHandle) Close() error {
 
 // Content is the file's bytes while it is exactly an immutable one.
 func (h *memHandle) Content() ([]byte, string, bool) {
-	h.f.fs.mu.RLock()
-	defer h.f.fs.mu.RUnlock()
-	return h.f.below, h.f.digest, h.f.digest != ""
+	if _, origin := h.shared(); origin != nil {
+		return origin.Content()
+	}
+	return nil, "", false
 }
 
-// CreateImmutable enters a regular file whose bytes are shared (never written to by anybody) under dir of a Tmpfs: writes go
-// on top. digest ("sha256:…") may be "". The bytes are not charged, only what is written over them. EEXIST, ENOTDIR.
-func (fs *Tmpfs) CreateImmutable(dir Dir, name string, n NewNode, data []byte, digest string) (Node, error) {
+// sharer is a Handle of a file whose bytes others may refer to for good.
+type sharer interface {
+	shared() (data []byte, origin Immutable)
+}
+
+func (h *memHandle) shared() ([]byte, Immutable) {
+	h.f.fs.mu.RLock()
+	defer h.f.fs.mu.RUnlock()
+	return h.f.below, h.f.origin
+}
+
+// CreateShared enters a regular file that shows the bytes of an open immutable File until it is written to, as an overlay does when it copies up.
+// The bytes are not charged, only what is written over them. EINVAL when src may change, EXDEV, EEXIST.
+func (fs *Tmpfs) CreateShared(dir Dir, name string, n NewNode, src *File) (Node, error) {
 	d, ok := dir.(*memDir)
 	if !ok || d.fs != fs {
 		return nil, syscall.EXDEV
+	}
+	sh, ok := src.h.(sharer)
+	if !ok {
+		return nil, syscall.EINVAL
+	}
+	data, origin := sh.shared()
+	if origin == nil {
+		return nil, syscall.EINVAL
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -268,6 +288,6 @@ func (fs *Tmpfs) CreateImmutable(dir Dir, name string, n NewNode, data []byte, d
 		return nil, err
 	}
 	f := c.(*memFile)
-	f.below, f.size, f.digest = data, int64(len(data)), digest
+	f.below, f.size, f.origin = data, int64(len(data)), origin
 	return f, nil
 }
