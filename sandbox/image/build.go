@@ -124,8 +124,26 @@ func writeEntry(w *tar.Writer, f File, when time.Time) error {
 	return err
 }
 
-// Assemble builds the image. compress packs layers with zstd at its best; otherwise they stay plain archives.
-func (r Recipe) Assemble(compress bool) (*Built, error) {
+// Packer turns an uncompressed layer into the blob to be transferred.
+type Packer func(diffID string, plain []byte) (blob []byte, mediaType string, err error)
+
+// Plain leaves layers as they are.
+func Plain(_ string, plain []byte) ([]byte, string, error) {
+	return plain, string(types.OCIUncompressedLayer), nil
+}
+
+// Zstd packs at its best; the same bytes give the same blob.
+func Zstd(_ string, plain []byte) ([]byte, string, error) {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, "", err
+	}
+	defer z.Close()
+	return z.EncodeAll(plain, nil), string(types.OCILayerZStd), nil
+}
+
+// Assemble builds the image with layers packed by pack.
+func (r Recipe) Assemble(pack Packer) (*Built, error) {
 	if r.Platform == (Platform{}) {
 		r.Platform = Wasm
 	}
@@ -134,7 +152,7 @@ func (r Recipe) Assemble(compress bool) (*Built, error) {
 		RootFS: v1.RootFS{Type: "layers"}}
 	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: []v1.Descriptor{}}
 	for _, files := range r.Layers {
-		l, err := layerBlob(files, r.Created, compress)
+		l, err := layerBlob(files, r.Created, pack)
 		if err != nil {
 			return nil, err
 		}
@@ -185,12 +203,12 @@ func descriptor(b []byte, t types.MediaType) (v1.Descriptor, error) {
 	return v1.Descriptor{MediaType: t, Size: int64(len(b)), Digest: h}, err
 }
 
-func layerBlob(files []File, when time.Time, compress bool) (Blob, error) {
+func layerBlob(files []File, when time.Time, pack Packer) (Blob, error) {
 	plain, err := Archive(files, when)
 	if err != nil {
 		return Blob{}, err
 	}
-	l := Blob{Layer: Layer{DiffID: DigestOf(plain), MediaType: string(types.OCIUncompressedLayer)}, Data: plain}
+	l := Blob{Layer: Layer{DiffID: DigestOf(plain)}}
 	for _, f := range files {
 		if f.Mode&0o111 != 0 && !f.Dir && f.Symlink == "" && f.Hardlink == "" {
 			if l.FileDigests == nil {
@@ -199,13 +217,8 @@ func layerBlob(files []File, when time.Time, compress bool) (Blob, error) {
 			l.FileDigests[strings.Trim(path.Clean("/"+f.Path), "/")] = DigestOf(f.Data)
 		}
 	}
-	if compress {
-		z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			return Blob{}, err
-		}
-		l.Data, l.MediaType = z.EncodeAll(plain, nil), string(types.OCILayerZStd)
-		z.Close()
+	if l.Data, l.MediaType, err = pack(l.DiffID, plain); err != nil {
+		return Blob{}, err
 	}
 	l.Digest, l.Size = DigestOf(l.Data), int64(len(l.Data))
 	return l, nil

@@ -29,9 +29,9 @@ func recipe(names ...string) Recipe {
 	}
 }
 
-func build(t testing.TB, r Recipe, compress bool) *Built {
+func build(t testing.TB, r Recipe, pack Packer) *Built {
 	t.Helper()
-	b, err := r.Assemble(compress)
+	b, err := r.Assemble(pack)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestPullAndRun(t *testing.T) {
 			for range 2 { // the second time from the cache
 				c := NewContent(ContentConfig{CacheDir: row.cache})
 				s := NewStore(c)
-				if _, err := s.Add("", build(t, recipe(), true), "nginx:1.28", "nginx"); err != nil {
+				if _, err := s.Add("", build(t, recipe(), Zstd), "nginx:1.28", "nginx"); err != nil {
 					t.Fatal(err)
 				}
 				i, err := s.NewLocal("lab").Pull(context.Background(), "nginx", nil)
@@ -86,7 +86,7 @@ func checkTree(t *testing.T, i *Image) {
 }
 
 func TestReproducible(t *testing.T) {
-	a, b := build(t, recipe(), true), build(t, recipe(), true)
+	a, b := build(t, recipe(), Zstd), build(t, recipe(), Zstd)
 	if a.Digest != b.Digest || !bytes.Equal(a.Layers[0].Data, b.Layers[0].Data) {
 		t.Error("two builds differ")
 	}
@@ -97,7 +97,7 @@ func TestLayersAreFetchedOnce(t *testing.T) {
 	two := recipe()
 	two.Layers = [][]File{two.Layers[0], {{Path: "etc/other", Data: []byte("o")}}}
 	for name, r := range map[string]Recipe{"one": recipe(), "two": two} {
-		if _, err := s.Add("", build(t, r, true), name); err != nil {
+		if _, err := s.Add("", build(t, r, Zstd), name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -129,11 +129,11 @@ func TestLayersAreFetchedOnce(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	s := NewStore(NewContent(ContentConfig{}))
-	i, err := s.Add("", build(t, recipe(), false), "nginx:1.28", "registry.k8s.io/pause:3.10", "curlimages/curl:latest", "busybox")
+	i, err := s.Add("", build(t, recipe(), Plain), "nginx:1.28", "registry.k8s.io/pause:3.10", "curlimages/curl:latest", "busybox")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Add("lab-a", build(t, recipe(), false), "mine:1"); err != nil {
+	if _, err := s.Add("lab-a", build(t, recipe(), Plain), "mine:1"); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range []struct{ name, want string }{
@@ -168,7 +168,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestCorruptContent(t *testing.T) {
-	b := build(t, recipe(), true)
+	b := build(t, recipe(), Zstd)
 	for _, row := range []struct {
 		name  string
 		spoil func(*Built)
@@ -177,7 +177,7 @@ func TestCorruptContent(t *testing.T) {
 		{"layer that is another", func(b *Built) {
 			other := recipe()
 			other.Layers[0][0].Data = []byte("evil")
-			b.Layers[0].Data = build(t, other, true).Layers[0].Data
+			b.Layers[0].Data = build(t, other, Zstd).Layers[0].Data
 		}, ErrDigest},
 		{"no layer", func(b *Built) { b.Layers[0].Data = nil }, ErrNoBlob},
 	} {

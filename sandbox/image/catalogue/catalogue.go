@@ -1,0 +1,125 @@
+// Package catalogue is the images that every lab is offered and the root file systems of its machines, embedded in the program.
+// dist/ is an OCI image layout (image-spec, "Image Layout") that ./build assembles from the guest programs; it is not committed.
+//
+// All images are substitutes for learning: compatible with those whose names they carry, not made by the same people; labels and
+// /etc/os-release say so.
+package catalogue
+
+import (
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/drydock-labs/drydock/sandbox/image"
+)
+
+//go:embed all:dist
+var dist embed.FS
+
+// ErrEmpty says that the program was built without its images.
+var ErrEmpty = errors.New("this build holds no images: run 'go tool -modfile=tools.mod task guests', which builds the guest programs and assembles them, and build again")
+
+// MachineScope is where the machines' root file systems are offered: to whoever boots machines, not to labs.
+const MachineScope = "machines"
+
+// The machines' root file systems, as names in MachineScope.
+const (
+	Workstation = "drydock.internal/machine/workstation:latest"
+	Node        = "drydock.internal/machine/node:latest"
+)
+
+// Index is dist/index.json: what is offered where.
+type Index struct {
+	Images []IndexImage
+	Layers map[string]IndexLayer // by diff id
+}
+
+// IndexImage is one image of the catalogue.
+type IndexImage struct {
+	Scope, Digest string
+	Names         []string
+}
+
+// IndexLayer is one layer of the catalogue. Files is path → "sha256:…" of its programs.
+type IndexLayer struct {
+	Blob, MediaType string
+	Files           map[string]string `json:",omitempty"`
+}
+
+// Config configures NewStore.
+type Config struct {
+	CacheDir string // see image.ContentConfig
+	Limits   image.Limits
+}
+
+// NewStore is a store that offers the catalogue. ErrEmpty when the program was built without.
+func NewStore(cfg Config) (*image.Store, error) {
+	sub, err := fs.Sub(dist, "dist")
+	if err != nil {
+		return nil, err
+	}
+	return Open(sub, cfg)
+}
+
+// Open is NewStore over another layout than the embedded one.
+func Open(files fs.FS, cfg Config) (*image.Store, error) {
+	b, err := fs.ReadFile(files, "catalogue.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrEmpty
+	}
+	if err != nil {
+		return nil, err
+	}
+	src := &source{files: files}
+	if err := json.Unmarshal(b, &src.index); err != nil {
+		return nil, fmt.Errorf("catalogue.json: %w", err)
+	}
+	s := image.NewStore(image.NewContent(image.ContentConfig{CacheDir: cfg.CacheDir, Limits: cfg.Limits, Sources: []image.Source{src}}))
+	for _, i := range src.index.Images {
+		for _, n := range i.Names {
+			if err := s.Tag(i.Scope, n, i.Digest); err != nil {
+				return nil, fmt.Errorf("catalogue.json: %w", err)
+			}
+		}
+	}
+	return s, nil
+}
+
+// Machine is the image of a machine's root file system: Workstation or Node.
+func Machine(s *image.Store, name string) (*image.Image, error) {
+	r, err := image.ParseRef(name)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.Resolve(r, MachineScope)
+	if err != nil {
+		return nil, err
+	}
+	return s.Image(d)
+}
+
+// source reads blobs of the layout.
+type source struct {
+	files fs.FS
+	index Index
+}
+
+// Open opens blobs/sha256/HEX.
+func (s *source) Open(digest string) (io.ReadCloser, error) {
+	hexes, ok := strings.CutPrefix(digest, "sha256:")
+	if !ok || hexes == "" || strings.Trim(hexes, "0123456789abcdef") != "" {
+		return nil, image.ErrNoBlob
+	}
+	f, err := s.files.Open("blobs/sha256/" + hexes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, image.ErrNoBlob
+	}
+	return f, err
+}
+
+// FileDigests is what the build computed.
+func (s *source) FileDigests(diffID string) map[string]string { return s.index.Layers[diffID].Files }
