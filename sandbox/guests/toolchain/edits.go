@@ -55,6 +55,11 @@ var goroot = []source{
 		{old: "\tunlock(&mtx)\n\treturn toRun, delta\n", new: "\tdelta += drydockRunReceiver(&toRun)\n\tunlock(&mtx)\n\treturn toRun, delta\n"},
 	}},
 
+	// There are no arguments while the image is made, and many packages look at os.Args[0] when they are initialised.
+	{path: "runtime/os_wasip1.go", edits: []edit{{old: "\targslice = make([]string, argc)\n", new: "\targslice = make([]string, max(argc, 1))\n"}}},
+	// A guest is a whole program although it is linked as a library: a panic ends it with 2 and shows what it would show natively.
+	{path: "runtime/runtime1.go", edits: []edit{{old: "\tif islibrary || isarchive {\n\t\tt |= tracebackCrash\n\t}\n"}}},
+
 	{path: "syscall/syscall_wasip1.go", edits: all(
 		aside("Sysctl", "Getuid", "Getgid", "Geteuid", "Getegid", "Getgroups", "Getpid", "Getppid", "Kill", "StartProcess", "Wait4", "Umask", "Getrlimit"),
 		[]edit{

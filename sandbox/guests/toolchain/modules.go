@@ -17,6 +17,7 @@ type patch struct {
 }
 
 var patches = []patch{
+	{module: "golang.org/x/sys"},
 	{module: "golang.org/x/term", sources: []source{
 		{path: "term_unsupported.go", edits: []edit{tag(
 			"!aix && !darwin && !dragonfly && !freebsd && !linux && !netbsd && !openbsd && !zos && !windows && !solaris && !plan9",
