@@ -207,12 +207,16 @@ func (l *loader) task(n *yaml.Node) {
 	t := &Task{Text: map[Lang][]Block{}}
 	// the id comes first, whatever the order in the file: codes need it
 	l.fields(n, "a task", map[string]func(*yaml.Node){
-		"id!":       func(n *yaml.Node) { t.ID = l.id(n, "a task's id") },
-		"title!":    func(n *yaml.Node) { t.Title = l.text(n, "a task's title") },
-		"checks!":   func(*yaml.Node) {},
-		"hints":     func(n *yaml.Node) { l.each(n, "hints", func(n *yaml.Node) { t.Hints = append(t.Hints, l.text(n, "a hint")) }) },
-		"solution!": func(n *yaml.Node) { l.each(n, "solution", func(n *yaml.Node) { t.Solution = append(t.Solution, l.str(n, "a command")) }) },
-		"explain":   func(n *yaml.Node) { t.explain = l.expression(n, "explain", wantObject) },
+		"id!":     func(n *yaml.Node) { t.ID = l.id(n, "a task's id") },
+		"title!":  func(n *yaml.Node) { t.Title = l.text(n, "a task's title") },
+		"checks!": func(*yaml.Node) {},
+		"hints": func(n *yaml.Node) {
+			l.each(n, "hints", func(n *yaml.Node) { t.Hints = append(t.Hints, l.text(n, "a hint")) })
+		},
+		"solution!": func(n *yaml.Node) {
+			l.each(n, "solution", func(n *yaml.Node) { t.Solution = append(t.Solution, l.str(n, "a command")) })
+		},
+		"explain": func(n *yaml.Node) { t.explain = l.expression(n, "explain", wantObject) },
 	})
 	if slices.ContainsFunc(l.lesson.Tasks, func(o *Task) bool { return o.ID == t.ID }) {
 		l.fail(n, "give each its own id", "two tasks are called %q", t.ID)

@@ -2,6 +2,7 @@ package lessons
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -74,8 +75,8 @@ func NewRun(l *Lesson, w World, c *Commands, done []TaskProgress, notify func(Pr
 	}
 	r.since = w.Rev()
 	_, r.skip = c.Last()
-	r.cancels = []func(){w.OnChange(r.touch), c.OnAdd(r.touch)}
-	r.touch()
+	r.cancels = []func(){w.OnChange(r.Touch), c.OnAdd(r.Touch)}
+	r.Touch()
 	return r
 }
 
@@ -98,8 +99,8 @@ func (r *Run) Close() {
 	r.working.Wait()
 }
 
-// touch asks for an evaluation: one runs at a time, and changes meanwhile lead to exactly one more.
-func (r *Run) touch() {
+// Touch asks for an evaluation: one runs at a time, and changes meanwhile lead to exactly one more.
+func (r *Run) Touch() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -244,4 +245,28 @@ func equalTask(a, b TaskProgress) bool {
 		}
 		return true
 	})
+}
+
+// Await waits until a task's checks hold in a world, whatever happened in which order there. A lab brought to a task's start by the earlier
+// solutions uses it.
+func Await(ctx context.Context, l *Lesson, t *Task, w World) error {
+	changed := make(chan struct{}, 1)
+	cancel := w.OnChange(func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	defer cancel()
+	for {
+		p := l.judgeTask(ctx, t, newView(w, 0, nil))
+		if p.Done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("task %s is not done after its solution: %s: %w", t.ID, l.report(p), ctx.Err())
+		}
+	}
 }
