@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/applet"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/files"
+	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/sed"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/text"
 )
 
@@ -19,7 +20,11 @@ var table = [...]struct {
 	{"cp", files.Copy},
 	{"cut", text.Cut},
 	{"dir", files.List},
+	{"echo", text.Echo},
+	{"egrep", text.Grep},
+	{"fgrep", text.Grep},
 	{"fold", text.Fold},
+	{"grep", text.Grep},
 	{"head", text.Head},
 	{"ln", files.Link},
 	{"ls", files.List},
@@ -27,9 +32,12 @@ var table = [...]struct {
 	{"mv", files.Move},
 	{"nl", text.Nl},
 	{"paste", text.Paste},
+	{"printf", text.Printf},
 	{"rev", text.Rev},
 	{"rm", files.Remove},
 	{"rmdir", files.Rmdir},
+	{"sed", sed.Main},
+	{"seq", text.Seq},
 	{"sort", text.Sort},
 	{"tac", text.Tac},
 	{"tail", text.Tail},

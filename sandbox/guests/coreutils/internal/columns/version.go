@@ -22,7 +22,7 @@ func CompareVersions(a, b string) int {
 		}
 		a, b = ar, br
 	}
-	return cmp.Compare(len(a), len(b))
+	return compareVersionText(a, b)
 }
 
 func versionPart(s string) (text, digits, rest string) {

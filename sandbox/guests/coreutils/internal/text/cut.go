@@ -32,7 +32,7 @@ func parseSpans(list, what string) (s spans, msg string) {
 		var err error
 		if from != "" {
 			if lo, err = strconv.Atoi(from); err != nil || lo < 0 {
-				return nil, fmt.Sprintf("invalid %s value %s", what, applet.Quote(part))
+				return nil, fmt.Sprintf("invalid %s %s", what, applet.Quote(part))
 			}
 		}
 		switch {
@@ -40,13 +40,13 @@ func parseSpans(list, what string) (s spans, msg string) {
 			hi = lo
 		case to != "":
 			if hi, err = strconv.Atoi(to); err != nil {
-				return nil, fmt.Sprintf("invalid %s value %s", what, applet.Quote(part))
+				return nil, fmt.Sprintf("invalid %s %s", what, applet.Quote(part))
 			}
 		case from == "":
 			return nil, "invalid range with no endpoint: -"
 		}
 		if lo == 0 {
-			if what == "field" {
+			if what == "field value" {
 				return nil, "fields are numbered from 1"
 			}
 			return nil, "byte/character positions are numbered from 1"
@@ -98,7 +98,7 @@ func Cut(c *applet.Cmd) int {
 	}
 	what := "byte/character position"
 	if mode == "f" {
-		what = "field"
+		what = "field value"
 	}
 	switch {
 	case mode == "":

@@ -99,5 +99,9 @@ func monthOf(b []byte) int {
 	if len(b) < 3 {
 		return 0
 	}
-	return strings.Index("JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC", strings.ToUpper(string(b[:3])))/3 + 1
+	i := strings.Index("JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC", strings.ToUpper(string(b[:3])))
+	if i < 0 || i%3 != 0 {
+		return 0
+	}
+	return i/3 + 1
 }
