@@ -20,12 +20,12 @@ import (
 )
 
 // buildOne builds the main package in dir to the file out, unless out was made from the same inputs.
-func buildOne(name, dir, out string) error {
+func buildOne(g guest, dir, out string) error {
 	module, err := moduleRoot(dir)
 	if err != nil {
 		return err
 	}
-	inputs, err := inputDigest(module, dir)
+	inputs, err := inputDigest(g, module, dir)
 	if err != nil {
 		return err
 	}
@@ -42,14 +42,14 @@ func buildOne(name, dir, out string) error {
 	stored := filepath.Join(cache, "wasm", inputs+".wasm")
 	if _, err := os.Stat(stored); err != nil {
 		began := time.Now()
-		if err := compile(cache, module, dir, stored); err != nil {
+		if err := compile(g, cache, module, dir, stored); err != nil {
 			return err
 		}
 		fi, err := os.Stat(stored)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("built %s: %.1f MB in %.1f s\n", name, float64(fi.Size())/1e6, time.Since(began).Seconds())
+		fmt.Printf("built %s: %.1f MB in %.1f s\n", g.name, float64(fi.Size())/1e6, time.Since(began).Seconds())
 	}
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
@@ -97,9 +97,9 @@ var localReplace = regexp.MustCompile(`(?m)=>\s*(\.\.?/\S+)\s*$`)
 
 // inputDigest names what a build depends on: the sources of the module and of those in neighbouring folders that it requires,
 // this command with its edits, and the Go release. go.sum names the rest.
-func inputDigest(module, dir string) (string, error) {
+func inputDigest(g guest, module, dir string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, goVersion(), buildFlags)
+	fmt.Fprintln(h, goVersion(), buildFlags(g), g.special != nil)
 	if err := eachFile(".", func(path string, content []byte) error {
 		if !strings.HasSuffix(path, "_test.go") {
 			fmt.Fprintf(h, "%s %x\n", path, sha256.Sum256(content))
@@ -172,11 +172,17 @@ func hashTree(h interface{ Write([]byte) (int, error) }, root string) error {
 	})
 }
 
-// buildFlags are the same for all guests, so that they share compiled packages.
-var buildFlags = []string{"-trimpath", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=-s -w -buildid="}
+// buildFlags are the same for all guests but for linking, so that they share compiled packages.
+func buildFlags(g guest) []string {
+	ldflags := "-s -w -buildid="
+	if g.special != nil {
+		ldflags += " " + g.special.ldflags
+	}
+	return []string{"-trimpath", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=" + ldflags}
+}
 
 // compile builds the package in dir into the file out.
-func compile(cache, module, dir, out string) error {
+func compile(g guest, cache, module, dir, out string) error {
 	unlock, err := lock(filepath.Join(cache, "lock"))
 	if err != nil {
 		return err
@@ -197,7 +203,7 @@ func compile(cache, module, dir, out string) error {
 	}
 	defer os.RemoveAll(work)
 	o := &overlay{dir: work, replace: map[string]string{}}
-	if err := o.addGoroot(gorootDir); err != nil {
+	if err := o.addGoroot(gorootDir, g.special); err != nil {
 		return err
 	}
 	entry, err := entryFile(dir)
@@ -211,11 +217,11 @@ func compile(cache, module, dir, out string) error {
 	if err != nil {
 		return err
 	}
-	flags, err := patchModules(cache, work, module)
+	flags, err := patchModules(cache, work, module, g.special)
 	if err != nil {
 		return err
 	}
-	args := slices.Concat([]string{"build", "-overlay", list}, flags, buildFlags, []string{"-o", out + ".new", "."})
+	args := slices.Concat([]string{"build", "-overlay", list}, flags, buildFlags(g), []string{"-o", out + ".new", "."})
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
 	cmd.Env = guestEnv()

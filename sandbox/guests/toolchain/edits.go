@@ -6,6 +6,8 @@ type source struct {
 	from  string // the file whose text is taken, if not path: a sibling for another system
 	drop  bool   // leave the file out
 	edits []edit
+
+	transform func([]byte) ([]byte, error) // applied after the edits
 }
 
 // edit replaces a piece of text that must occur exactly once, or n times.

@@ -26,18 +26,32 @@ import (
 )
 
 // guest is one program: its folder is below sandbox/guests.
-type guest struct{ name, dir string }
+type guest struct {
+	name, dir string
+	special   *special
+}
+
+// special is what is built differently for one guest alone.
+type special struct {
+	ldflags string
+	goroot  []source
+	files   map[string][]byte // new files of the standard library
+	patches []patch
+}
 
 var guests = []guest{
-	{"shell", "shell"},
-	{"coreutils", "coreutils"},
-	{"vi", "vi"},
-	{"httpd", "httpd"},
-	{"hog", "teaching/hog"},
-	{"crash", "teaching/crash"},
-	{"pause", "teaching/pause"},
-	{"hello", "teaching/hello"},
-	{"kubectl", "kubectl"},
+	{name: "shell", dir: "shell"},
+	{name: "coreutils", dir: "coreutils"},
+	{name: "vi", dir: "vi"},
+	{name: "httpd", dir: "httpd"},
+	{name: "hog", dir: "teaching/hog"},
+	{name: "crash", dir: "teaching/crash"},
+	{name: "pause", dir: "teaching/pause"},
+	{name: "hello", dir: "teaching/hello"},
+	{name: "kubectl", dir: "kubectl", special: &special{
+		ldflags: kubectlLDFlags, goroot: kubectlGoroot, patches: kubectlPatches,
+		files: map[string][]byte{"text/template/drydock.go": methodSwitch(templateMethods)},
+	}},
 }
 
 func main() {
@@ -68,7 +82,7 @@ func run(args []string) error {
 		if len(args) != 2 {
 			return fmt.Errorf("usage: toolchain package DIR OUT.wasm")
 		}
-		return buildOne(filepath.Base(args[1]), args[0], args[1])
+		return buildOne(guest{name: filepath.Base(args[1])}, args[0], args[1])
 	case "list":
 		for _, g := range guests {
 			fmt.Printf("%-10s %s\n", g.name, filepath.Join(root, g.dir))
@@ -124,7 +138,7 @@ func buildAll(root string, some []guest) error {
 	var failed []string
 	for _, g := range some {
 		out := filepath.Join(root, "dist", g.name+".wasm")
-		if err := buildOne(g.name, filepath.Join(root, g.dir), out); err != nil {
+		if err := buildOne(g, filepath.Join(root, g.dir), out); err != nil {
 			fmt.Fprintf(os.Stderr, "toolchain: %s: %v\n", g.name, err)
 			failed = append(failed, g.name)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -32,12 +33,16 @@ type found struct {
 }
 
 // patchedModules lists those modules required by the module in dir that have patches.
-func patchedModules(dir string) (list []found, err error) {
+func patchedModules(dir string, only *special) (list []found, err error) {
 	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range patches {
+	wanted := patches
+	if only != nil {
+		wanted = slices.Concat(patches, only.patches)
+	}
+	for _, p := range wanted {
 		if !strings.Contains(string(mod), "\t"+p.module+" v") && !strings.Contains(string(mod), "require "+p.module+" v") {
 			continue // go.mod names every module that takes part in a build
 		}
@@ -56,8 +61,8 @@ func patchedModules(dir string) (list []found, err error) {
 
 // patchModules makes changed copies of modules and returns the flags that make the go command use them.
 // The go command takes overlays for the standard library but not for its module cache: hence copies, and a go.mod that points to them.
-func patchModules(cache, work, module string) (flags []string, err error) {
-	list, err := patchedModules(module)
+func patchModules(cache, work, module string, only *special) (flags []string, err error) {
+	list, err := patchedModules(module, only)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +89,7 @@ func patchModules(cache, work, module string) (flags []string, err error) {
 
 // copy makes the changed copy of m, unless it is there, and returns its folder, whose name tells the patch.
 func (m found) copy(cache string) (string, error) {
-	key := strings.ReplaceAll(m.Path, "/", "_") + "@" + m.Version + "-" + digestOf(fmt.Appendf(nil, "%+v %s", m.patch, newFilesDigest(m.Path)))[:12]
+	key := strings.ReplaceAll(m.Path, "/", "_") + "@" + m.Version + "-" + patchDigest(m.Path)[:12]
 	dir := filepath.Join(cache, "modules", key)
 	if isDir(dir) {
 		return dir, nil
@@ -147,10 +152,11 @@ func (m found) copy(cache string) (string, error) {
 	return dir, os.Rename(temp, dir)
 }
 
-func newFilesDigest(module string) string {
+// patchDigest names the state of a module's patch: the source of the patches and the module's new files.
+func patchDigest(module string) string {
 	var all strings.Builder
-	eachFile("_modules", func(path string, content []byte) error {
-		if strings.HasPrefix(path, module+"/") {
+	eachFile(".", func(path string, content []byte) error {
+		if slices.Contains([]string{"modules.go", "kubectl.go"}, path) || strings.HasPrefix(path, "_modules/"+module+"/") {
 			fmt.Fprintf(&all, "%s %s\n", path, digestOf(content))
 		}
 		return nil

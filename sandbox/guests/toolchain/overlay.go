@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -49,14 +50,23 @@ func (o *overlay) save(name string) (string, error) {
 	return file, os.WriteFile(file, data, 0o644)
 }
 
-// addGoroot adds the changed standard library that is in goroot.
-func (o *overlay) addGoroot(gorootDir string) error {
+// addGoroot adds the changed standard library that is in gorootDir.
+func (o *overlay) addGoroot(gorootDir string, only *special) error {
 	src := filepath.Join(gorootDir, "src")
+	changed := goroot
+	if only != nil {
+		changed = slices.Concat(goroot, only.goroot)
+		for path, content := range only.files {
+			if err := o.write(filepath.Join(src, filepath.FromSlash(path)), content); err != nil {
+				return err
+			}
+		}
+	}
 	known, err := knownSums()
 	if err != nil {
 		return err
 	}
-	for _, s := range goroot {
+	for _, s := range changed {
 		if s.drop {
 			if _, err := os.Stat(filepath.Join(src, s.path)); err != nil {
 				return fmt.Errorf("%s of %s: %w", s.path, goVersion(), err)
@@ -111,6 +121,11 @@ func (s source) apply(dir, release string, known map[string]string) ([]byte, err
 		}
 		text = []byte(strings.ReplaceAll(string(text), e.old, e.new))
 	}
+	if s.transform != nil {
+		if text, err = s.transform(text); err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", from, release, err)
+		}
+	}
 	return text, nil
 }
 
@@ -158,7 +173,7 @@ func printSums(w io.Writer, root string) error {
 	if err != nil {
 		return err
 	}
-	if err := print(filepath.Join(gorootDir, "src"), goVersion(), goroot); err != nil {
+	if err := print(filepath.Join(gorootDir, "src"), goVersion(), slices.Concat(goroot, kubectlGoroot)); err != nil {
 		return err
 	}
 	for _, g := range guests {
@@ -166,7 +181,7 @@ func printSums(w io.Writer, root string) error {
 		if err != nil {
 			continue // a guest that isn't here needs no digests
 		}
-		found, err := patchedModules(module)
+		found, err := patchedModules(module, g.special)
 		if err != nil {
 			return err
 		}
