@@ -300,7 +300,7 @@ func (f *File) Location() (Path, error) {
 func (f *File) Node() Node { return f.node }
 
 // MountFlags are the flags of the mount it was found on (MountNoExec matters to who executes it).
-func (f *File) MountFlags() MountFlags { return f.mnt.flags }
+func (f *File) MountFlags() MountFlags { return MountFlags(f.mnt.flags.Load()) }
 
 // Device tells that this is a FIFO, socket or device node, of which vfs knows the name only: kind is its ModeType.
 // Whoever opened it puts its own description in the place of the File and closes this one.

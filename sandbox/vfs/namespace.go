@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -18,7 +19,7 @@ const (
 	MountNoExec   MountFlags = 8
 )
 
-// Mount is a file system, or a part of one, at a place in a Namespace. All fields are immutable once it is mounted.
+// Mount is a file system, or a part of one, at a place in a Namespace. All fields but flags are immutable once it is mounted.
 type Mount struct {
 	id     int
 	dev    uint64
@@ -26,9 +27,17 @@ type Mount struct {
 	root   Node   // what is seen at the place; part of fs
 	sub    string // root's path inside fs, for mountinfo
 	source string
-	flags  MountFlags
+	flags  atomic.Uint32 // MountFlags
 	key    mountKey
 }
+
+func newMount(fs FS, root Node, sub, source string, flags MountFlags) *Mount {
+	m := &Mount{fs: fs, root: root, sub: sub, source: source}
+	m.flags.Store(uint32(flags))
+	return m
+}
+
+func (m *Mount) has(f MountFlags) bool { return MountFlags(m.flags.Load())&f != 0 }
 
 // mountKey is the entry that a mount covers. dir nil means the root of mnt itself (a mount over a mount).
 type mountKey struct {
@@ -60,7 +69,7 @@ type Namespace struct {
 // NewNamespace has root mounted at /. root's Root must be a Dir.
 func NewNamespace(root FS) *Namespace {
 	ns := &Namespace{over: map[mountKey]*Mount{}, devs: map[FS]uint64{}, nextDev: 0x20, nextID: 20}
-	ns.root = &Mount{fs: root, root: root.Root(), sub: "/", source: root.Type()}
+	ns.root = newMount(root, root.Root(), "/", root.Type(), 0)
 	ns.addLocked(ns.root)
 	return ns
 }
@@ -112,12 +121,12 @@ func (ns *Namespace) Clone() (clone *Namespace, move func(Path) Path) {
 	}
 	old := make(map[*Mount]*Mount, len(ns.order))
 	for _, m := range ns.order {
-		n := *m
-		if n.key.mnt != nil {
+		n := newMount(m.fs, m.root, m.sub, m.source, MountFlags(m.flags.Load()))
+		if n.key = m.key; n.key.mnt != nil {
 			n.key.mnt = old[n.key.mnt]
 		}
-		old[m] = &n
-		c.addLocked(&n)
+		old[m] = n
+		c.addLocked(n)
 	}
 	c.root = old[ns.root]
 	return c, func(p Path) Path {
@@ -291,7 +300,7 @@ func (ns *Namespace) Mounts() []MountInfo {
 	ns.mu.RUnlock()
 	l := make([]MountInfo, 0, len(order))
 	for _, m := range order {
-		mi := MountInfo{ID: m.id, Dev: m.dev, Root: m.sub, FSType: m.fs.Type(), Source: m.source, Flags: m.flags, Target: "/"}
+		mi := MountInfo{ID: m.id, Dev: m.dev, Root: m.sub, FSType: m.fs.Type(), Source: m.source, Flags: MountFlags(m.flags.Load()), Target: "/"}
 		if k := m.key; k.mnt != nil {
 			mi.Parent = k.mnt.id
 			d, name := k.dir, k.name
@@ -312,7 +321,7 @@ func (ns *Namespace) Mounts() []MountInfo {
 
 // Mount mounts fs at target as v sees it; source is the word shown in /proc/mounts. EPERM unless root.
 func (v *View) Mount(source, target string, fs FS, flags MountFlags) error {
-	return v.attach(target, &Mount{fs: fs, root: fs.Root(), sub: "/", source: source, flags: flags})
+	return v.attach(target, newMount(fs, fs.Root(), "/", source, flags))
 }
 
 // Bind makes source visible at target. EPERM unless root. Mounts inside source are not taken along.
@@ -324,22 +333,21 @@ func (v *View) Bind(source, target string, ro bool) error {
 	if l.node == nil {
 		return syscall.ENOENT
 	}
-	m := &Mount{fs: l.mnt.fs, root: l.node, source: l.mnt.source, flags: l.mnt.flags}
-	if ro {
-		m.flags |= MountReadOnly
-	}
-	m.sub = l.inFS()
-	return v.attach(target, m)
+	return v.attach(target, l.bind(ro))
 }
 
 // BindFile is Bind of what an open File or directory shows, possibly of another namespace.
 func (v *View) BindFile(f *File, target string, ro bool) error {
-	m := &Mount{fs: f.mnt.fs, root: f.node, source: f.mnt.source, flags: f.mnt.flags}
+	return v.attach(target, location{at: f.at, name: f.name, mnt: f.mnt, node: f.node}.bind(ro))
+}
+
+// bind is a mount of what is at l.
+func (l location) bind(ro bool) *Mount {
+	flags := MountFlags(l.mnt.flags.Load())
 	if ro {
-		m.flags |= MountReadOnly
+		flags |= MountReadOnly
 	}
-	m.sub = location{at: f.at, name: f.name, mnt: f.mnt, node: f.node}.inFS()
-	return v.attach(target, m)
+	return newMount(l.mnt.fs, l.node, l.inFS(), l.mnt.source, flags)
 }
 
 func (v *View) attach(target string, m *Mount) error {
@@ -367,6 +375,23 @@ func (v *View) attach(target string, m *Mount) error {
 		return syscall.EBUSY
 	}
 	v.NS.addLocked(m)
+	return nil
+}
+
+// Remount changes the flags of the mount at target (MS_REMOUNT|MS_BIND). EINVAL when none is there, EPERM unless root.
+// Files that are open for writing stay so.
+func (v *View) Remount(target string, flags MountFlags) error {
+	if v.Cred.UID != 0 {
+		return syscall.EPERM
+	}
+	l, err := v.find(nil, target, walkFollow)
+	if err != nil {
+		return err
+	}
+	if l.node != l.mnt.root {
+		return syscall.EINVAL
+	}
+	l.mnt.flags.Store(uint32(flags))
 	return nil
 }
 

@@ -51,6 +51,10 @@ func TestMounts(t *testing.T) {
 			t.Errorf("%s: %v, want %v", row.name, row.got, row.want)
 		}
 	}
+	must(t, v.Remount("/data/../vol", 0), v.WriteFile("/vol/new", nil, 0o644), v.Remount("/vol", MountReadOnly))
+	if err := v.Remount("/data", 0); err != syscall.EINVAL {
+		t.Errorf("remount what is none: %v", err)
+	}
 	clone, move := v.NS.Clone()
 	must(t, v.NS.Unmount("/vol"))
 	if b, err := v.ReadFile("/vol/hosts", 9); string(b) != "pod" || err != nil {

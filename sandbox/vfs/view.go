@@ -76,7 +76,7 @@ func (v *View) create(l location, n NewNode) (Node, error) {
 // writableDir is l's parent, checked for making or removing an entry in it.
 func (v *View) writableDir(l location) (DirWriter, error) {
 	d, ok := l.at.dir.(DirWriter)
-	if !ok || l.at.mnt.flags&MountReadOnly != 0 {
+	if !ok || l.at.mnt.has(MountReadOnly) {
 		return nil, syscall.EROFS
 	}
 	if err := permitted(v.Cred, d.Stat(), AccessWrite|AccessExec); err != nil {
@@ -115,12 +115,12 @@ func (v *View) open(l location, flags int, created bool) (*File, error) {
 	}
 	r, regular := l.node.(Regular)
 	if !regular {
-		if !isDir && l.mnt.flags&MountNoDev != 0 && l.node.Stat().Mode&ModeType != ModeFIFO {
+		if !isDir && l.mnt.has(MountNoDev) && l.node.Stat().Mode&ModeType != ModeFIFO {
 			return nil, syscall.EACCES
 		}
 		return f, nil
 	}
-	if write && l.mnt.flags&MountReadOnly != 0 {
+	if write && l.mnt.has(MountReadOnly) {
 		return nil, syscall.EROFS
 	}
 	var err error
@@ -181,7 +181,7 @@ func (v *View) Access(at *File, name string, want uint32) error {
 		return err
 	}
 	st := l.node.Stat()
-	if want&AccessWrite != 0 && l.mnt.flags&MountReadOnly != 0 {
+	if want&AccessWrite != 0 && l.mnt.has(MountReadOnly) {
 		switch st.Mode & ModeType {
 		case ModeRegular, ModeDir, ModeSymlink:
 			return syscall.EROFS
@@ -397,7 +397,7 @@ func (v *View) Chmod(at *File, name string, mode uint32) error {
 }
 
 func chmod(c Cred, m *Mount, n Node, mode uint32) error {
-	if m.flags&MountReadOnly != 0 {
+	if m.has(MountReadOnly) {
 		return syscall.EROFS
 	}
 	st := n.Stat()
@@ -425,7 +425,7 @@ func (v *View) Chown(at *File, name string, uid, gid uint32, follow bool) error 
 }
 
 func chown(c Cred, m *Mount, n Node, uid, gid uint32) error {
-	if m.flags&MountReadOnly != 0 {
+	if m.has(MountReadOnly) {
 		return syscall.EROFS
 	}
 	const keep = ^uint32(0)
@@ -479,7 +479,7 @@ func (v *View) Utimes(at *File, name string, t Times, follow bool) error {
 }
 
 func utimes(c Cred, m *Mount, n Node, t Times) error {
-	if m.flags&MountReadOnly != 0 {
+	if m.has(MountReadOnly) {
 		return syscall.EROFS
 	}
 	st := n.Stat()
@@ -567,7 +567,7 @@ func (v *View) Statfs(at *File, name string) (Statfs, error) {
 		return Statfs{}, err
 	}
 	s := l.mnt.fs.Statfs()
-	s.ReadOnly = s.ReadOnly || l.mnt.flags&MountReadOnly != 0
+	s.ReadOnly = s.ReadOnly || l.mnt.has(MountReadOnly)
 	return s, nil
 }
 
