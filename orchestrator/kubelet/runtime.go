@@ -181,11 +181,21 @@ type VolumeSpec struct {
 	GID *int64
 }
 
-// VolumeFile is a file of a projected volume. Path is relative and clean.
+// VolumeFile is a file of a projected volume. Path is relative and clean. Its bytes come from Content.
 type VolumeFile struct {
 	Path string
 	Mode uint32 // permission bits
 	Data []byte
+	// Load, where not nil, makes the bytes when they are wanted: a token is signed only for those who read it.
+	Load func(ctx context.Context) ([]byte, error)
+}
+
+// Content returns the file's bytes.
+func (f VolumeFile) Content(ctx context.Context) ([]byte, error) {
+	if f.Load != nil {
+		return f.Load(ctx)
+	}
+	return f.Data, nil
 }
 
 // Image is an image on the node.

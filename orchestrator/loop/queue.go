@@ -134,3 +134,9 @@ func backOff(n int) time.Duration {
 	}
 	return min(baseDelay<<n, maxDelay)
 }
+
+// Has tells whether key waits to be reconciled (not whether it waits for a time).
+func (q *Queue[K]) Has(key K) bool {
+	_, ok := q.pending[key]
+	return ok
+}
