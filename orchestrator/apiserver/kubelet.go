@@ -11,6 +11,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -168,7 +169,7 @@ func (s streamer) PortForward(ctx context.Context, name, _ string, port int32, s
 
 // target finds the pod, checks that a stream may go to it, and returns its kubelet.
 func target(ctx context.Context, pods registrypod.ResourceGetter, name string) (*api.Pod, streamer, error) {
-	obj, err := pods.Get(ctx, name, nil)
+	obj, err := pods.Get(ctx, name, &metav1.GetOptions{})
 	if err != nil {
 		return nil, streamer{}, err
 	}

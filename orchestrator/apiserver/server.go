@@ -146,6 +146,7 @@ func (s *Server) genericConfig(ev basecompatibility.EffectiveVersion) *genericap
 	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = 0, 0 // each cluster has its own limit, before everything else
 	c.FlowControl = nil
 	c.StorageObjectCountTracker = nil
+	c.DisabledPostStartHooks.Insert("max-in-flight-filter") // hooks are not run, and /readyz would wait for them
 	c.EnableProfiling, c.EnableMetrics = false, false // both are the process's, not a cluster's
 	c.Authentication.Authenticator = requestAuthenticator{}
 	c.Authorization.Authorizer = s.authorizer
@@ -177,9 +178,22 @@ func (s *Server) install(ev basecompatibility.EffectiveVersion) error {
 	if err := cp.InstallAPIs(s.providers()...); err != nil {
 		return err
 	}
+	generic.Handler.NonGoRestfulMux.HandleFunc("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", noCustomResources)
 	generic.PrepareRun()
 	s.handler = generic.Handler
 	return nil
+}
+
+// noCustomResources answers kubectl, which asks for the custom resources before it says that it knows no such kind: there are none.
+// Their group is not served, so it is not in discovery either.
+func noCustomResources(w http.ResponseWriter, req *http.Request) {
+	c, ok := ClusterFrom(req.Context())
+	if !ok || req.Method != http.MethodGet {
+		http.NotFound(w, req)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"kind":"CustomResourceDefinitionList","apiVersion":"apiextensions.k8s.io/v1","metadata":{"resourceVersion":"%d"},"items":[]}`, c.store.Rev())
 }
 
 type clusterKey struct{}
