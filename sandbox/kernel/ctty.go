@@ -6,16 +6,17 @@ import (
 
 const maxPTYs = 4096
 
-// newPTY makes a terminal with a number.
-func (m *Machine) newPTY(rows, cols uint16) (*TTY, error) {
+// newPTY makes a terminal with a number for p.
+func (p *Process) newPTY(rows, cols uint16) (*TTY, error) {
 	t := NewTTY(rows, cols)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return t, m.registerLocked(t)
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	return t, p.registerLocked(t)
 }
 
-// registerLocked gives t the lowest free number of m. ENOSPC.
-func (m *Machine) registerLocked(t *TTY) error {
+// registerLocked gives t the lowest free number of p's machine; it is p's then. ENOSPC.
+func (p *Process) registerLocked(t *TTY) error {
+	m := p.m
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.index >= 0 {
@@ -33,12 +34,13 @@ func (m *Machine) registerLocked(t *TTY) error {
 	}
 	m.ptys[n] = t
 	t.index, t.host = n, m
+	t.ns, t.uid = p.ns, p.Cred().UID
 	return nil
 }
 
 // OpenPTY makes a pair of descriptors: the master and the slave end of a new terminal.
 func (p *Process) OpenPTY() (master, slave int, err error) {
-	t, err := p.m.newPTY(24, 80)
+	t, err := p.newPTY(24, 80)
 	if err != nil {
 		return -1, -1, err
 	}
@@ -61,7 +63,7 @@ func (p *Process) takeTTYLocked(t *TTY) error {
 	if p.session.leader != p || p.session.tty != nil && p.session.tty != t || t.session != nil && t.session != p.session {
 		return syscall.EPERM
 	}
-	if err := p.m.registerLocked(t); err != nil {
+	if err := p.registerLocked(t); err != nil {
 		return err
 	}
 	p.session.tty, t.session, t.fg = t, p.session, p.group

@@ -163,7 +163,7 @@ func (p *Process) openDevice(f *vfs.File, major, minor uint32) (Description, err
 				return d, nil
 			}
 		case 2:
-			t, err := p.m.newPTY(24, 80)
+			t, err := p.newPTY(24, 80)
 			if err != nil {
 				return nil, err
 			}
@@ -173,8 +173,9 @@ func (p *Process) openDevice(f *vfs.File, major, minor uint32) (Description, err
 	case ptsMajor:
 		p.m.mu.Lock()
 		t := p.m.ptys[int(minor)]
+		seen := t != nil && t.visibleLocked(p)
 		p.m.mu.Unlock()
-		if t != nil {
+		if seen {
 			return p.m.openSlave(t, f)
 		}
 		return nil, syscall.EIO

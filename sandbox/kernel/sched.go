@@ -15,6 +15,8 @@ const (
 	groupCredit   = wasm.FuelPerSecond / 10 // of a cgroup or process that was idle
 	weightUnit    = 100                     // cpu.weight's default
 
+	defaultPeriod = 100 * time.Millisecond
+
 	// callCost is what a host call is charged beside the bytes it moves, in fuel: about what a short one takes.
 	callCost = wasm.FuelPerSecond / 1_000_000
 )
@@ -219,7 +221,7 @@ func (b *bandwidth) set(quota time.Duration, period time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if period <= 0 {
-		period = 100 * time.Millisecond
+		period = defaultPeriod
 	}
 	b.quota, b.period = int64(quota)*(wasm.FuelPerSecond/1_000_000)/1000, period
 	b.left, b.end = b.quota, time.Time{}

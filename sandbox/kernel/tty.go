@@ -41,6 +41,8 @@ type TTY struct {
 
 	session *session // guarded by host.mu
 	fg      *pgroup  // guarded by host.mu; foreground process group
+	ns      *PIDNS   // guarded by host.mu; of the process that made it or took it as controlling terminal
+	uid     uint32   // guarded by host.mu; its owner
 }
 
 // NewTTY makes a terminal. The caller holds the master end.
