@@ -1,0 +1,340 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+// Config is what an Engine needs; zero values are useful.
+type Config struct {
+	// CacheDir keeps rewritten modules and machine code between runs of the process; empty keeps nothing.
+	CacheDir string
+	// CompileWorkers is how many functions of a foreground module are compiled at once; 0 means 2. Background modules take one.
+	CompileWorkers int
+	// MaxUntrusted bounds how many modules of strangers stay compiled while nobody runs them; 0 means 64.
+	MaxUntrusted int
+}
+
+// Engine compiles and starts modules. One serves the whole process. Safe for concurrent use.
+type Engine struct {
+	cfg     Config
+	runtime wazero.Runtime
+	cache   wazero.CompilationCache
+	disc    disc
+	queue   queue
+
+	mu       sync.Mutex
+	programs map[string]*loading // protected by mu, by digest
+	idle     []string            // protected by mu: untrusted programs, least recently loaded first
+}
+
+// loading is a program or the wait for it.
+type loading struct {
+	done    chan struct{} // closed when prog or err is set
+	prog    *Program
+	err     error
+	trusted bool
+}
+
+// ErrNoCompiler is a machine that wazero cannot compile for.
+var ErrNoCompiler = errors.New("this processor or operating system is not supported: guests are compiled to machine code, which is possible on amd64 and arm64 under Linux and macOS (on Windows, inside WSL2)")
+
+// New makes an engine. Close it.
+func New(ctx context.Context, cfg Config) (e *Engine, err error) {
+	defer func() {
+		if r := recover(); r != nil { // wazero panics where its compiler is not supported
+			e, err = nil, fmt.Errorf("%w (%v)", ErrNoCompiler, r)
+		}
+	}()
+	if cfg.CompileWorkers == 0 {
+		cfg.CompileWorkers = 2
+	}
+	if cfg.MaxUntrusted == 0 {
+		cfg.MaxUntrusted = 64
+	}
+	e = &Engine{cfg: cfg, programs: map[string]*loading{}}
+	rc := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
+	if cfg.CacheDir != "" {
+		e.disc = disc{dir: filepath.Join(cfg.CacheDir, "modules")}
+		if e.cache, err = wazero.NewCompilationCacheWithDir(filepath.Join(cfg.CacheDir, "code")); err != nil {
+			return nil, fmt.Errorf("compilation cache: %w", err)
+		}
+		rc = rc.WithCompilationCache(e.cache)
+	}
+	e.runtime = wazero.NewRuntimeWithConfig(ctx, rc)
+	_, err = e.runtime.NewHostModuleBuilder(meterModule).NewFunctionBuilder().
+		WithGoModuleFunction(api.GoModuleFunc(refill), nil, nil).Export("refill").Instantiate(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("meter module: %w", err)
+	}
+	return e, nil
+}
+
+// Runtime is the wazero runtime, for instantiating host modules, which must be done before the first Load.
+func (e *Engine) Runtime() wazero.Runtime { return e.runtime }
+
+// Close ends the engine; no guest may be running.
+func (e *Engine) Close(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.programs {
+		select {
+		case <-l.done:
+			if l.prog != nil {
+				l.prog.closeImages()
+			}
+		default:
+		}
+	}
+	e.programs = map[string]*loading{}
+	err := e.runtime.Close(ctx)
+	if e.cache != nil {
+		err = errors.Join(err, e.cache.Close(ctx))
+	}
+	return err
+}
+
+// LoadOptions say how a module is to be loaded.
+type LoadOptions struct {
+	// Trusted modules came with Drydock: they may be big, and a reactor's initialised memory is kept as an image.
+	Trusted bool
+	// Background loads wait for foreground ones and compile on one worker.
+	Background bool
+	// Prepare gives the context for host calls that are made while the image is taken, when no process exists; nil leaves it plain.
+	Prepare func(context.Context) context.Context
+	// Progress is told how far it is; nil is fine. It must not block.
+	Progress func(Progress)
+}
+
+// Phase is a step of loading.
+type Phase string
+
+// The phases, in order.
+const (
+	Queued       Phase = "queued"
+	Rewriting    Phase = "rewriting"
+	Compiling    Phase = "compiling"
+	Initialising Phase = "initialising"
+	Ready        Phase = "ready"
+)
+
+// Progress is where a load stands.
+type Progress struct {
+	Phase Phase
+	Bytes int // of the module, 0 while unknown
+}
+
+// Loaded answers a program that is ready.
+func (e *Engine) Loaded(digest string) (*Program, bool) {
+	e.mu.Lock()
+	l := e.programs[digest]
+	e.mu.Unlock()
+	if l == nil {
+		return nil, false
+	}
+	select {
+	case <-l.done:
+		return l.prog, l.err == nil
+	default:
+		return nil, false
+	}
+}
+
+// Load answers the program with this digest, compiling it if need be: once, however many ask. open gives the module's bytes when the cache
+// has none. ctx bounds the wait, not the work, which goes on for the others.
+func (e *Engine) Load(ctx context.Context, digest string, open func() ([]byte, error), o LoadOptions) (*Program, error) {
+	e.mu.Lock()
+	l := e.programs[digest]
+	if l == nil {
+		l = &loading{done: make(chan struct{}), trusted: o.Trusted}
+		e.programs[digest] = l
+		if !o.Trusted {
+			e.evictLocked(digest)
+		}
+		go e.load(digest, open, o, l)
+	}
+	e.mu.Unlock()
+	select {
+	case <-l.done:
+		return l.prog, l.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// load does the work and tells the waiters. A failure is forgotten: the next Load tries again.
+func (e *Engine) load(digest string, open func() ([]byte, error), o LoadOptions, l *loading) {
+	defer close(l.done)
+	l.prog, l.err = e.build(digest, open, o)
+	if l.err != nil {
+		e.mu.Lock()
+		delete(e.programs, digest)
+		e.mu.Unlock()
+	}
+}
+
+// evictLocked makes room for one more untrusted program by closing idle ones.
+func (e *Engine) evictLocked(digest string) {
+	e.idle = append(e.idle, digest)
+	for n := 0; len(e.idle) > e.cfg.MaxUntrusted && n < len(e.idle); n++ {
+		old := e.idle[0]
+		e.idle = e.idle[1:]
+		l := e.programs[old]
+		if l == nil {
+			continue
+		}
+		select {
+		case <-l.done:
+			if l.prog == nil {
+				continue
+			}
+			if l.prog.retire() {
+				delete(e.programs, old)
+				continue
+			}
+		default:
+		}
+		e.idle = append(e.idle, old) // in use
+	}
+}
+
+func (e *Engine) build(digest string, open func() ([]byte, error), o LoadOptions) (*Program, error) {
+	tell := o.Progress
+	if tell == nil {
+		tell = func(Progress) {}
+	}
+	tell(Progress{Phase: Queued})
+	release := e.queue.enter(o.Background)
+	defer release()
+	re, err := e.rewritten(digest, open, o, tell)
+	if err != nil {
+		return nil, err
+	}
+	tell(Progress{Compiling, len(re.Module)})
+	workers := e.cfg.CompileWorkers
+	if o.Background {
+		workers = 1
+	}
+	ctx := experimental.WithCompilationWorkers(context.Background(), workers)
+	compiled, err := e.runtime.CompileModule(ctx, re.Module)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	p := &Program{engine: e, digest: digest, compiled: compiled, reactor: re.Reactor,
+		memory: memorySize{re.HasMemory, int64(re.MinPages) << 16, int64(re.MaxPages) << 16}}
+	if !re.Reactor {
+		return p, nil
+	}
+	size := max(int(p.memory.min), (len(re.Memory)+1<<16-1)&^(1<<16-1))
+	if p.initial, err = newImage(re.Memory, size); err != nil {
+		return nil, err
+	}
+	if o.Trusted {
+		tell(Progress{Initialising, len(re.Module)})
+		if err := p.capture(ctx, o, re.Globals); err != nil {
+			return nil, err
+		}
+	}
+	tell(Progress{Ready, len(re.Module)})
+	return p, nil
+}
+
+// ErrInvalid is a file that is no valid module, or one beyond the limits.
+var ErrInvalid = errors.New("invalid module")
+
+func (e *Engine) rewritten(digest string, open func() ([]byte, error), o LoadOptions, tell func(Progress)) (*rewritten, error) {
+	lim, key := Untrusted, "u-"+digest
+	if o.Trusted {
+		lim, key = Trusted, "t-"+digest
+	}
+	if re, ok := e.disc.load(key); ok {
+		return re, nil
+	}
+	b, err := open()
+	if err != nil {
+		return nil, err
+	}
+	tell(Progress{Rewriting, len(b)})
+	re, err := rewrite(b, lim)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if o.Trusted { // strangers' modules would fill the disc
+		e.disc.store(key, re)
+	}
+	return re, nil
+}
+
+// capture initialises a reactor and keeps its memory and globals.
+func (p *Program) capture(ctx context.Context, o LoadOptions, globals int) error {
+	if o.Prepare != nil {
+		ctx = o.Prepare(ctx)
+	}
+	i := &Instance{program: p, guest: free{until: time.Now().Add(captureTime)}}
+	mod, ctx, err := p.instantiate(ctx, i, p.initial)
+	if err != nil {
+		return err
+	}
+	defer i.end(ctx, mod)
+	if err := i.call(ctx, mod, "_initialize", "prepare"); err != nil {
+		return fmt.Errorf("initialise: %w", err)
+	}
+	size := mod.Memory().Size()
+	data, _ := mod.Memory().Read(0, size)
+	if p.ready, err = newImage(data, int(size)); err != nil {
+		return err
+	}
+	for n := range globals {
+		p.globals = append(p.globals, mod.ExportedGlobal(globalExport(n)).Get())
+	}
+	p.initial.close()
+	p.initial = nil
+	return nil
+}
+
+// captureTime bounds the initialisation of a program that came with Drydock; one that takes longer is broken.
+const captureTime = 2 * time.Minute
+
+// free is the Guest while an image is taken: nobody's, unlimited but for time.
+type free struct{ until time.Time }
+
+func (f free) Refill(int64) (int64, error) {
+	if time.Now().After(f.until) {
+		return 0, errors.New("initialisation does not end")
+	}
+	return MaxSlice, nil
+}
+
+func (free) Grow(int64) bool { return true }
+
+func (p *Program) closeImages() {
+	for _, im := range []*image{p.initial, p.ready} {
+		if im != nil {
+			im.close()
+		}
+	}
+}
+
+// retire closes the program if nobody runs it; runs are refused from then on.
+func (p *Program) retire() bool {
+	if !p.runs.CompareAndSwap(0, retired) {
+		return false
+	}
+	p.closeImages()
+	p.compiled.Close(context.Background())
+	return true
+}
+
+// retired in Program.runs is far below any number of runs.
+const retired = -1 << 40
+
+// ErrRetired is a program that was closed to make room; load it again.
+var ErrRetired = errors.New("program was unloaded")
