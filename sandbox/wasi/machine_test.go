@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,6 +88,11 @@ func newLab(t testing.TB, h *kernel.Host, l kernel.Limits) *lab {
 	clock := wall{}
 	fabric := network.NewFabric(network.Config{Clock: clock, Rand: rnd{}})
 	m := h.NewMachine(kernel.MachineConfig{Account: a, Hostname: "box", Root: v, Net: fabric.NewStack("box"), Fabric: fabric, Clock: clock})
+	for dir, fs := range map[string]vfs.FS{"/proc": m.NewProc(m.PIDNS()), "/dev": m.NewDev()} {
+		if err := v.NS.Mount(dir, fs, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Cleanup(func() { a.Close() })
 	return &lab{m, t, h, a, v}
 }
@@ -226,5 +230,3 @@ func (p *piped) end() (int, string) {
 	<-p.Done()
 	return p.Status().ExitCode(), p.got.String()
 }
-
-var loopback = netip.MustParseAddr("127.0.0.1")

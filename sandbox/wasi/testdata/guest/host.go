@@ -70,6 +70,9 @@ func hostRead(fd int32, iovs unsafe.Pointer, n int32, out unsafe.Pointer) uint32
 //go:wasmimport wasi_snapshot_preview1 fd_write
 func hostWrite(fd int32, iovs unsafe.Pointer, n int32, out unsafe.Pointer) uint32
 
+//go:wasmimport wasi_snapshot_preview1 fd_fdstat_set_flags
+func hostSetFlags(fd, flags int32) uint32
+
 //go:wasmimport wasi_snapshot_preview1 fd_close
 func hostClose(fd int32) uint32
 
@@ -146,7 +149,9 @@ func hostExecve(path string, args, env []string) error {
 	return err(hostExec(ptr(p), int32(len(p)), ptr(av), int32(len(av)), ptr(ev), int32(len(ev))))
 }
 
+// read blocks: the standard library has set its streams non-blocking.
 func read(fd int32, b []byte) (int, error) {
+	hostSetFlags(fd, 0)
 	v := iov{uint32(uintptr(ptr(b))), uint32(len(b))}
 	var n uint32
 	e := hostRead(fd, unsafe.Pointer(&v), 1, unsafe.Pointer(&n))

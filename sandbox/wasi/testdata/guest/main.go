@@ -57,6 +57,7 @@ var commands = map[string]func(args []string){
 	"tty":   ttyCommands,
 	"net":   netCommands,
 	"pipes": pipes,
+	"abi":   abi,
 	"exec":  func(a []string) { fail(hostExecve(a[0], a, os.Environ())) },
 }
 

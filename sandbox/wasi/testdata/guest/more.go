@@ -109,7 +109,7 @@ func ttyCommands(a []string) {
 		var t [36]byte
 		hostTcgetattr(0, unsafe.Pointer(&t))
 		t[12] &^= 0x8 | 0x2 | 0x1 // ECHO, ICANON, ISIG
-		t[0+1] &^= 0x1           // ICRNL
+		t[0+1] &^= 0x1            // ICRNL
 		hostTcsetattr(0, 0, unsafe.Pointer(&t))
 		fmt.Print("ready\n")
 		b := make([]byte, 1)
