@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -37,7 +38,7 @@ type Kubelet struct {
 
 	steps  *loop.Queue[types.UID]
 	status *loop.Queue[types.UID]
-	on     bool
+	on     atomic.Bool
 	boot   int // counts power-ons: answers from before the last one are dropped
 	ips    addresses
 
@@ -64,11 +65,11 @@ func New(cfg Config) *Kubelet {
 func (k *Kubelet) Name() string { return k.cfg.Node.Name }
 
 // On tells whether the node has power.
-func (k *Kubelet) On() bool { return k.on }
+func (k *Kubelet) On() bool { return k.on.Load() }
 
 // Handle takes the changes of the node's pods and of what they mount.
 func (k *Kubelet) Handle(c *informer.Change) {
-	if !k.on {
+	if !k.on.Load() {
 		return
 	}
 	switch c.Resource {
@@ -176,7 +177,7 @@ func (k *Kubelet) handleSource(c *informer.Change) {
 // notified takes the runtime's events, on any goroutine.
 func (k *Kubelet) notified(e Event) {
 	k.Loop.Post(func() {
-		if !k.on {
+		if !k.on.Load() {
 			return
 		}
 		for _, p := range k.Pods.OnNode(k.cfg.Node.Name) {

@@ -51,18 +51,18 @@ const (
 
 // PowerOn starts the kubelet: it registers the node or reports it ready again, renews its Lease, and cares for the pods bound to it.
 func (k *Kubelet) PowerOn(t loop.Trigger) error {
-	if k.on {
+	if k.on.Load() {
 		return nil
 	}
-	k.on = true
+	k.on.Store(true)
 	k.boot++
 	k.ips = addresses{prefix: k.cfg.Node.PodCIDR}
 	if err := k.register(t); err != nil {
-		k.on = false
+		k.on.Store(false)
 		return fmt.Errorf("register node %s: %w", k.cfg.Node.Name, err)
 	}
 	if err := k.lease(t); err != nil {
-		k.on = false
+		k.on.Store(false)
 		return fmt.Errorf("lease of node %s: %w", k.cfg.Node.Name, err)
 	}
 	for _, p := range k.Pods.OnNode(k.cfg.Node.Name) {
@@ -75,10 +75,10 @@ func (k *Kubelet) PowerOn(t loop.Trigger) error {
 // PowerOff is the loss of power: the kubelet forgets everything and says nothing to anybody. The machine's processes are its
 // owner's to end.
 func (k *Kubelet) PowerOff(t loop.Trigger) {
-	if !k.on {
+	if !k.on.Load() {
 		return
 	}
-	k.on = false
+	k.on.Store(false)
 	k.boot++
 	for _, w := range k.pods {
 		if w.cancel != nil {

@@ -20,7 +20,7 @@ import (
 // under way only what a reader of the pod would miss.
 func (k *Kubelet) writeStatus(t loop.Trigger, uid types.UID) error {
 	w := k.pods[uid]
-	if w == nil || !k.on || w.gone || k.steps.Has(uid) || w.finished && !w.released {
+	if w == nil || !k.on.Load() || w.gone || k.steps.Has(uid) || w.finished && !w.released {
 		return nil
 	}
 	if w.finished && w.pod.DeletionTimestamp != nil {

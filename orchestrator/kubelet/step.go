@@ -16,7 +16,7 @@ import (
 // step looks at a pod and does what is next.
 func (k *Kubelet) step(t loop.Trigger, uid types.UID) error {
 	w := k.pods[uid]
-	if w == nil || !k.on {
+	if w == nil || !k.on.Load() {
 		return nil
 	}
 	k.refresh(w)

@@ -13,9 +13,9 @@ import (
 	coreinformers "k8s.io/client-go/informers/core"
 	corev1informers "k8s.io/client-go/informers/core/v1"
 	corev1listers "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/util/workqueue"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
-	"k8s.io/kubernetes/pkg/scheduler/framework/parallelize"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/feature"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/interpodaffinity"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/nodeaffinity"
@@ -136,9 +136,19 @@ type handle struct {
 }
 
 func (h *handle) SnapshotSharedLister() fwk.SharedLister { return h.nodes }
-func (h *handle) Parallelizer() fwk.Parallelizer         { return parallelize.NewParallelizer(1) }
+func (h *handle) SharedDRAManager() fwk.SharedDRAManager { return nil }
+func (h *handle) Parallelizer() fwk.Parallelizer         { return serial{} }
 func (h *handle) SharedInformerFactory() informers.SharedInformerFactory {
 	return factory{reader: h.reader}
+}
+
+// serial does the plugins' work piece by piece, in order: the loop is one goroutine.
+type serial struct{}
+
+func (serial) Until(ctx context.Context, pieces int, do workqueue.DoWorkPieceFunc, _ string) {
+	for i := 0; i < pieces && ctx.Err() == nil; i++ {
+		do(i)
+	}
 }
 
 // factory answers Core().V1().Namespaces().Lister() from the store.

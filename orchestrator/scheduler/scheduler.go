@@ -182,9 +182,11 @@ func (s *Scheduler) activate(q *queued, rev int64, tick bool) {
 		s.seq++
 		q.seq = s.seq
 	}
-	if left := q.backOff() - s.Loop.Now().Sub(q.tried); q.attempts > 0 && left > 0 {
-		s.wait.AddAfter(q.pod.UID, left, rev)
-		return
+	if q.attempts > 0 {
+		if left := q.backOff() - s.Loop.Now().Sub(q.tried); left > 0 {
+			s.wait.AddAfter(q.pod.UID, left, rev)
+			return
+		}
 	}
 	q.parent, q.tick = rev, tick
 	heap.Push(&s.active, q)
