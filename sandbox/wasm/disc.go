@@ -15,7 +15,7 @@ type disc struct{ dir string }
 // discHead describes what follows it: the module, then the memory.
 type discHead struct {
 	Module, Memory     int
-	Reactor            bool
+	Reactor, Start     bool
 	Globals            int
 	HasMemory          bool
 	MinPages, MaxPages uint32
@@ -47,7 +47,7 @@ func (d disc) load(key string) (*rewritten, bool) {
 		return nil, false
 	}
 	b = b[8+n:]
-	return &rewritten{Module: b[:h.Module], Memory: b[h.Module:], Reactor: h.Reactor, Globals: h.Globals,
+	return &rewritten{Module: b[:h.Module], Memory: b[h.Module:], Reactor: h.Reactor, Start: h.Start, Globals: h.Globals,
 		HasMemory: h.HasMemory, MinPages: h.MinPages, MaxPages: h.MaxPages}, true
 }
 
@@ -56,7 +56,7 @@ func (d disc) store(key string, re *rewritten) {
 	if d.dir == "" || os.MkdirAll(d.dir, 0o755) != nil {
 		return
 	}
-	head, err := json.Marshal(discHead{len(re.Module), len(re.Memory), re.Reactor, re.Globals, re.HasMemory, re.MinPages, re.MaxPages})
+	head, err := json.Marshal(discHead{len(re.Module), len(re.Memory), re.Reactor, re.Start, re.Globals, re.HasMemory, re.MinPages, re.MaxPages})
 	if err != nil {
 		return
 	}

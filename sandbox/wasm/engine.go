@@ -212,39 +212,63 @@ func (e *Engine) build(digest string, open func() ([]byte, error), o LoadOptions
 		tell = func(Progress) {}
 	}
 	tell(Progress{Phase: Queued})
-	release := e.queue.enter(o.Background)
+	class, workers := foreground, e.cfg.CompileWorkers
+	switch {
+	case !o.Trusted:
+		class, workers = stranger, 1
+	case o.Background:
+		class, workers = background, 1
+	}
+	release, err := e.queue.enter(class)
+	if err != nil {
+		return nil, err
+	}
 	defer release()
 	re, err := e.rewritten(digest, open, o, tell)
 	if err != nil {
 		return nil, err
 	}
 	tell(Progress{Compiling, len(re.Module)})
-	workers := e.cfg.CompileWorkers
-	if o.Background {
-		workers = 1
-	}
 	ctx := experimental.WithCompilationWorkers(context.Background(), workers)
-	compiled, err := e.runtime.CompileModule(ctx, re.Module)
+	compiled, err := e.compile(ctx, re.Module)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	p := &Program{engine: e, digest: digest, compiled: compiled, reactor: re.Reactor,
+	p := &Program{engine: e, digest: digest, compiled: compiled, reactor: re.Reactor, start: re.Start,
 		memory: memorySize{re.HasMemory, int64(re.MinPages) << 16, int64(re.MaxPages) << 16}}
-	if !re.Reactor {
-		return p, nil
-	}
-	size := max(int(p.memory.min), (len(re.Memory)+1<<16-1)&^(1<<16-1))
-	if p.initial, err = newImage(re.Memory, size); err != nil {
-		return nil, err
-	}
-	if o.Trusted {
+	if re.Reactor && o.Trusted {
 		tell(Progress{Initialising, len(re.Module)})
-		if err := p.capture(ctx, o, re.Globals); err != nil {
+		if err := p.prepare(ctx, o, re); err != nil {
+			p.discard(ctx)
 			return nil, err
 		}
 	}
 	tell(Progress{Ready, len(re.Module)})
 	return p, nil
+}
+
+// compile makes machine code. A fault of the compiler over a stranger's module (which compiles on this goroutine alone) refuses the module.
+func (e *Engine) compile(ctx context.Context, b []byte) (c wazero.CompiledModule, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the compiler failed: %v", r)
+		}
+	}()
+	return e.runtime.CompileModule(ctx, b)
+}
+
+// prepare makes the images of a reactor.
+func (p *Program) prepare(ctx context.Context, o LoadOptions, re *rewritten) (err error) {
+	if p.initial, err = newImage(re.Memory, int(p.memory.min)); err != nil {
+		return err
+	}
+	return p.capture(ctx, o, re.Globals)
+}
+
+// discard frees what the program holds; nobody runs it.
+func (p *Program) discard(ctx context.Context) {
+	p.closeImages()
+	p.compiled.Close(ctx)
 }
 
 // ErrInvalid is a file that is no valid module, or one beyond the limits.
@@ -284,7 +308,7 @@ func (p *Program) capture(ctx context.Context, o LoadOptions, globals int) error
 		return err
 	}
 	defer i.end(ctx, mod)
-	if err := i.call(ctx, mod, "_initialize", "prepare"); err != nil {
+	if err := i.call(ctx, mod, p.entries("_initialize", "prepare")...); err != nil {
 		return fmt.Errorf("initialise: %w", err)
 	}
 	size := mod.Memory().Size()
@@ -328,8 +352,7 @@ func (p *Program) retire() bool {
 	if !p.runs.CompareAndSwap(0, retired) {
 		return false
 	}
-	p.closeImages()
-	p.compiled.Close(context.Background())
+	p.discard(context.Background())
 	return true
 }
 

@@ -9,6 +9,7 @@ type meter struct {
 	out     []byte
 	copied  int // everything before this position of the input is in out
 	frames  []frame
+	blocks  int    // so far in this pass
 	locals  uint32 // of the original function, parameters included
 	refill  uint32 // index of the fuel call
 	fuel    uint32 // index of the fuel global

@@ -42,18 +42,20 @@ const (
 type Limits struct {
 	ModuleBytes  int
 	Functions    int
-	FunctionBody int // bytes of one function
-	Nesting      int // of blocks
-	Locals       int // of one function
-	TableEntries uint32
+	FunctionBody int    // bytes of one function
+	Nesting      int    // of blocks
+	Locals       int    // of one function
+	Values       int    // blocks of one function × its locals: what its data flow graph may hold
+	TableEntries uint32 // of all tables
 	MemoryPages  uint32 // pages of 64 KiB
+	Image        bool   // keep the initial memory of a reactor apart
 }
 
 // Untrusted are the limits of modules that a learner may have made: a compile that takes about a second at most.
-var Untrusted = Limits{ModuleBytes: 16 << 20, Functions: 60_000, FunctionBody: 256 << 10, Nesting: 1_000, Locals: 10_000, TableEntries: 100_000, MemoryPages: 16 << 10}
+var Untrusted = Limits{ModuleBytes: 16 << 20, Functions: 60_000, FunctionBody: 256 << 10, Nesting: 1_000, Locals: 10_000, Values: 1 << 20, TableEntries: 100_000, MemoryPages: 16 << 10}
 
 // Trusted are the limits of programs that came with Drydock.
-var Trusted = Limits{ModuleBytes: 256 << 20, Functions: 500_000, FunctionBody: 8 << 20, Nesting: 10_000, Locals: 50_000, TableEntries: 1_000_000, MemoryPages: 16 << 10}
+var Trusted = Limits{ModuleBytes: 256 << 20, Functions: 500_000, FunctionBody: 8 << 20, Nesting: 10_000, Locals: 50_000, Values: 64 << 20, TableEntries: 1_000_000, MemoryPages: 16 << 10, Image: true}
 
 // module is what the rewriter needs to know of a module.
 type module struct {
@@ -68,6 +70,7 @@ type module struct {
 	mutable       []uint32 // indices of mutable number globals
 	imports       uint32
 	memories      uint32
+	tables        uint32
 	exports       map[string]export
 }
 
@@ -123,6 +126,7 @@ func parse(b []byte, lim Limits) (*module, error) {
 	}{
 		{"type", secType, m.parseTypes}, {"import", secImport, m.parseImports},
 		{"function", secFunction, func(r *reader) { m.parseFunctions(r, lim) }},
+		{"table", secTable, func(r *reader) { m.tables = r.count() }},
 		{"memory", secMemory, func(r *reader) { m.memories += r.count() }},
 		{"global", secGlobal, m.parseGlobals}, {"export", secExport, m.parseExports},
 	} {
@@ -137,6 +141,9 @@ func parse(b []byte, lim Limits) (*module, error) {
 	return m, nil
 }
 
+// maxParams bounds parameters and results of a function: the limit that the specification's JavaScript embedding has.
+const maxParams = 1000
+
 func (m *module) parseTypes(r *reader) {
 	n := r.count()
 	for range n {
@@ -148,6 +155,10 @@ func (m *module) parseTypes(r *reader) {
 		r.bytes(p)
 		q := r.count()
 		r.bytes(q)
+		if p > maxParams || q > maxParams {
+			r.failf("a function type has %d parameters and %d results, at most %d are allowed", p, q, maxParams)
+			return
+		}
 		m.params, m.results = append(m.params, int(p)), append(m.results, int(q))
 	}
 }

@@ -17,6 +17,7 @@ type Program struct {
 	digest   string
 	compiled wazero.CompiledModule
 	reactor  bool
+	start    bool   // has a start function
 	initial  *image // reactors: before anything ran
 	ready    *image // trusted reactors: after prepare
 	globals  []uint64
@@ -51,11 +52,18 @@ func (p *Program) Run(ctx context.Context, g Guest) error {
 		return err
 	}
 	defer i.end(ctx, mod)
-	entries := []string{"_start"}
 	if p.reactor {
-		entries = []string{"_initialize", "prepare", "run"}
+		return i.call(ctx, mod, p.entries("_initialize", "prepare", "run")...)
 	}
-	return i.call(ctx, mod, entries...)
+	return i.call(ctx, mod, p.entries("_start")...)
+}
+
+// entries are the functions to call for a start from nothing.
+func (p *Program) entries(names ...string) []string {
+	if p.start {
+		return append([]string{startExport}, names...)
+	}
+	return names
 }
 
 // resume continues from the image of initialised memory.
@@ -105,7 +113,7 @@ func (p *Program) instantiate(ctx context.Context, i *Instance, im *image) (api.
 	if err != nil {
 		i.release()
 		if err := ended(err); !isHostFailure(err) {
-			return nil, ctx, err // the start function trapped or left
+			return nil, ctx, err // a segment does not fit
 		}
 		return nil, ctx, fmt.Errorf("instantiate: %w", err)
 	}

@@ -6,13 +6,14 @@ import (
 )
 
 // RewriterVersion changes with every change of what Rewrite emits; caches are keyed by it.
-const RewriterVersion = "1"
+const RewriterVersion = "2"
 
 // rewritten is a metered module.
 type rewritten struct {
 	Module  []byte
 	Memory  []byte // reactors: the memory's content before anything ran, without trailing zeros
 	Reactor bool   // exports _initialize, prepare and run
+	Start   bool   // has a start function, exported as __drydock_start: it is called like an entry, when fuel can be given
 	Globals int    // mutable globals, exported as __drydock_g0…
 
 	HasMemory          bool
@@ -26,16 +27,16 @@ func rewrite(b []byte, lim Limits) (*rewritten, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &rewritten{Globals: len(m.mutable), Reactor: m.exportsFunc("_initialize") && m.exportsFunc("prepare") && m.exportsFunc("run")}
+	out := &rewritten{Start: m.present[secStart], Globals: len(m.mutable), Reactor: m.exportsFunc("_initialize") && m.exportsFunc("prepare") && m.exportsFunc("run")}
 	mod := append(make([]byte, 0, len(b)+len(b)/16), b[:8]...)
 	for _, step := range []struct {
 		id int
 		f  func(r *reader) []byte
 	}{
 		{secType, m.writeTypes}, {secImport, m.writeImports}, {secFunction, nil},
-		{secTable, func(r *reader) []byte { return writeLimits(r, true, lim.TableEntries) }},
+		{secTable, func(r *reader) []byte { return writeLimits(r, true, lim.TableEntries/max(m.tables, 1)) }},
 		{secMemory, func(r *reader) []byte { return writeMemory(r, out, lim) }},
-		{secGlobal, m.writeGlobals}, {secExport, m.writeExports}, {secStart, m.writeStart}, {secElement, m.writeElements}, {secDataCount, nil},
+		{secGlobal, m.writeGlobals}, {secExport, m.writeExports}, {secElement, m.writeElements}, {secDataCount, nil},
 		{secCode, func(r *reader) []byte { return m.writeCode(r, lim) }},
 		{secData, func(r *reader) []byte { return m.writeData(r, out, lim) }},
 	} {
@@ -125,7 +126,11 @@ func (m *module) writeGlobals(r *reader) []byte {
 
 func (m *module) writeExports(r *reader) []byte {
 	n := r.count()
-	b := appendU32(nil, n+1+uint32(len(m.mutable)))
+	extra := 1 + uint32(len(m.mutable))
+	if m.present[secStart] {
+		extra++
+	}
+	b := appendU32(nil, n+extra)
 	for range n {
 		b = appendName(b, r.name())
 		kind, index := r.byte(), r.u32()
@@ -141,14 +146,22 @@ func (m *module) writeExports(r *reader) []byte {
 	for i, g := range m.mutable {
 		b = appendU32(append(appendName(b, globalExport(i)), kindGlobal), g)
 	}
+	if m.present[secStart] {
+		s := &reader{b: m.sections[secStart]}
+		b = appendU32(append(appendName(b, startExport), kindFunc), m.shift(s, s.u32()))
+		if s.err != nil {
+			r.fail(s.err)
+		}
+	}
 	return b
 }
 
-const fuelExport = ReservedPrefix + "fuel"
+const (
+	fuelExport  = ReservedPrefix + "fuel"
+	startExport = ReservedPrefix + "start"
+)
 
 func globalExport(i int) string { return fmt.Sprintf("%sg%d", ReservedPrefix, i) }
-
-func (m *module) writeStart(r *reader) []byte { return appendU32(nil, m.shift(r, r.u32())) }
 
 // writeElements shifts the function indices of element segments (spec 5.5.12: eight forms).
 func (m *module) writeElements(r *reader) []byte {
@@ -209,9 +222,9 @@ func (m *module) writeData(r *reader, out *rewritten, lim Limits) []byte {
 		if r.err != nil {
 			return nil
 		}
-		if out.Reactor && flag != 1 && constant {
+		if out.Reactor && lim.Image && flag != 1 && constant {
 			end := uint64(offset) + uint64(len(data))
-			if end > uint64(lim.MemoryPages)<<16 {
+			if end > uint64(out.MinPages)<<16 {
 				r.failf("data segment ends at %d, beyond the memory", end)
 				return nil
 			}

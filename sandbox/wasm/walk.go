@@ -5,6 +5,7 @@ func (mt *meter) walk(write bool) {
 	r := mt.r
 	loops := 0
 	mt.frames = append(mt.frames[:0], frame{})
+	mt.blocks = 0
 	for len(mt.frames) > 0 {
 		if r.err != nil {
 			return
@@ -94,6 +95,10 @@ func (mt *meter) push(f frame) {
 		mt.r.failf("blocks nested deeper than %d", mt.lim.Nesting)
 		return
 	}
+	if mt.blocks++; mt.blocks*int(mt.locals+1) > mt.lim.Values {
+		mt.r.failf("%d blocks over %d locals", mt.blocks, mt.locals)
+		return
+	}
 	mt.frames = append(mt.frames, f)
 }
 
@@ -176,11 +181,13 @@ func skipImmediate(r *reader, op byte) {
 	}
 }
 
+// fcOperands is how many indices follow each bulk memory or table instruction.
+var fcOperands = [18]int{8: 2, 9: 1, 10: 2, 11: 1, 12: 2, 13: 1, 14: 2, 15: 1, 16: 1, 17: 1}
+
 // prefixFC handles saturating conversions, bulk memory and table instructions.
 func (mt *meter) prefixFC(at int, write bool) {
 	r := mt.r
 	sub := r.u32()
-	operands := map[uint32]int{8: 2, 9: 1, 10: 2, 11: 1, 12: 2, 13: 1, 14: 2, 15: 1, 16: 1, 17: 1}
 	switch {
 	case sub <= 7:
 		return
@@ -188,7 +195,7 @@ func (mt *meter) prefixFC(at int, write bool) {
 		r.failf("opcode 0xfc %d is not supported", sub)
 		return
 	}
-	for range operands[sub] {
+	for range fcOperands[sub] {
 		r.u32()
 	}
 	if !write || sub == 9 || sub == 13 || sub == 16 || r.err != nil {

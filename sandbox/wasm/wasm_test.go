@@ -6,17 +6,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 )
 
@@ -196,86 +191,6 @@ func TestKillWhileSpinning(t *testing.T) {
 		a.killed.Store(true)
 	}
 	wg.Wait()
-}
-
-const program = `package main
-
-import ("fmt";"os";"sort";"strings";"crypto/sha256";"encoding/json")
-
-func fib(n int) int { if n < 2 { return n }; return fib(n-1)+fib(n-2) }
-
-func main() {
-	m := map[string]int{}
-	for i := range 20000 { m[fmt.Sprint(i%977)] += i }
-	var keys []string
-	for k := range m { keys = append(keys, k) }
-	sort.Strings(keys)
-	b, _ := json.Marshal(m)
-	fmt.Printf("%x %d %d\n", sha256.Sum256(b), fib(25), len(strings.Join(keys, ",")))
-	defer func() { fmt.Println(recover()); os.Exit(7) }()
-	var p *int
-	*p = 1
-}
-`
-
-func buildGo(t testing.TB, src string) []byte {
-	t.Helper()
-	dir := t.TempDir()
-	os.WriteFile(filepath.Join(dir, "main.go"), []byte(src), 0o600)
-	os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module probe\n\ngo 1.26.0\n"), 0o600)
-	cmd := exec.Command("go", "build", "-o", "out.wasm", ".")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "out.wasm"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// TestGoProgramBehavesAlike runs a Go program unmetered by wazero alone and metered here.
-func TestGoProgramBehavesAlike(t *testing.T) {
-	b := buildGo(t, program)
-	plain, plainErr := runPlain(t, b)
-	cache := t.TempDir()
-	for _, round := range []string{"cold", "from the cache"} {
-		re, err := rewrite(b, Trusted)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, gotErr := runPlain(t, re.Module)
-		if got != plain || fmt.Sprint(gotErr) != fmt.Sprint(plainErr) {
-			t.Errorf("%s: metered %q %v, plain %q %v", round, got, gotErr, plain, plainErr)
-		}
-		e := newEngine(t, cache)
-		a := &account{}
-		err = load(t, e, b, LoadOptions{Trusted: true}).Run(context.Background(), a)
-		var exit *ExitError
-		if !errors.As(err, &exit) || exit.Code != 7 || a.used.Load() == 0 {
-			t.Errorf("%s: ended with %v after %d units", round, err, a.used.Load())
-		}
-	}
-}
-
-// runPlain runs a module on wazero, with a refill that always gives.
-func runPlain(t testing.TB, b []byte) (string, error) {
-	t.Helper()
-	ctx := context.Background()
-	r := wazero.NewRuntime(ctx)
-	defer r.Close(ctx)
-	wasi_snapshot_preview1.MustInstantiate(ctx, r)
-	c, err := r.CompileModule(ctx, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.NewHostModuleBuilder(meterModule).NewFunctionBuilder().WithFunc(func(_ context.Context, m api.Module) {
-		m.ExportedGlobal(fuelExport).(api.MutableGlobal).Set(MaxSlice)
-	}).Export("refill").Instantiate(ctx)
-	var out bytes.Buffer
-	_, err = r.InstantiateModule(ctx, c, wazero.NewModuleConfig().WithStdout(&out))
-	return out.String(), err
 }
 
 func FuzzRewrite(f *testing.F) {
