@@ -17,6 +17,7 @@ func (p *Process) main() {
 	for {
 		err := p.admit()
 		if err == nil {
+			p.callFuel += startCost
 			err = p.prog.Run(ctx, p)
 		}
 		if errors.Is(err, errExec) && p.next != nil {

@@ -501,3 +501,6 @@ func niceWeight(nice int) int64 {
 	}
 	return max(w>>10, 1)
 }
+
+// Sleeping reports whether p is parked: it waits for something, or is stopped.
+func (p *Process) Sleeping() bool { return p.sleeping.Load() }

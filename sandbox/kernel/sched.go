@@ -19,6 +19,8 @@ const (
 
 	// callCost is what a host call is charged beside the bytes it moves, in fuel: about what a short one takes.
 	callCost = wasm.FuelPerSecond / 1_000_000
+	// startCost is what the start of a program is charged: the host's work for memory, tables and image.
+	startCost = 300 * callCost
 )
 
 // scheduler gives the CPU slots to guests. Accounts, cgroups and processes form a tree; at each level a slot goes to the child
@@ -30,6 +32,8 @@ type scheduler struct {
 	free int    // guarded by mu
 	root entity // guarded by mu
 	seq  uint64 // guarded by mu
+
+	grants uint64 // guarded by mu; slots given so far
 }
 
 // entity is a node of the scheduler's tree. All fields but parent and credit are guarded by scheduler.mu.
@@ -122,6 +126,7 @@ func (s *scheduler) grantLocked() {
 			return
 		}
 		s.free--
+		s.grants++
 		s.waitLocked(e, -1)
 		e.grant <- struct{}{} // has room: a leaf waits for one grant at a time
 	}
