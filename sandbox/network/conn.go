@@ -23,14 +23,16 @@ type Conn struct {
 
 	// All below are protected by stream.mu.
 	in         buffer // what the peer wrote
-	charged    int64
-	connecting bool  // no answer yet
-	err        error // pending: SO_ERROR
-	dead       error // what every further call answers: ECONNRESET, ETIMEDOUT…
+	held       buffer // what we wrote while silent: it arrives if the path comes back
+	charged    int64  // for in and held
+	connecting bool   // no answer yet
+	err        error  // pending: SO_ERROR
+	dead       error  // what every further call answers: ECONNRESET, ETIMEDOUT…
 	readShut   bool
 	writeShut  bool // we sent FIN
 	peerShut   bool // the peer sent FIN
 	silent     bool // what we send vanishes
+	lost       bool // closed with bytes that never arrived
 	closed     bool
 	stopTimer  func() bool
 
@@ -40,8 +42,9 @@ type Conn struct {
 // newPair makes two connected ends.
 func newPair(connecting bool) (a, b *Conn) {
 	s := &stream{}
-	a = &Conn{stream: s, connecting: connecting, in: buffer{limit: streamBuffer}}
-	b = &Conn{stream: s, connecting: connecting, in: buffer{limit: streamBuffer}}
+	bound := buffer{limit: streamBuffer}
+	a = &Conn{stream: s, connecting: connecting, in: bound, held: bound}
+	b = &Conn{stream: s, connecting: connecting, in: bound, held: bound}
 	a.peer, b.peer = b, a
 	return a, b
 }
@@ -91,7 +94,10 @@ func (c *Conn) Poll() Events {
 
 // roomLocked is what a write could deliver now.
 func (c *Conn) roomLocked() int {
-	if c.peer.closed && !c.silent {
+	switch {
+	case c.silent:
+		return c.held.room()
+	case c.peer.closed:
 		return 1 // a write answers with EPIPE or ECONNRESET
 	}
 	return c.peer.in.room()
@@ -193,15 +199,17 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// deliverLocked gives bytes to the peer or, while silent, keeps them.
 func (c *Conn) deliverLocked(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	dst := c.peer
+	dst, to := c.peer, &c.peer.in
 	if c.silent {
+		dst, to = c, &c.held
 		c.armSilenceLocked()
 	}
-	n := min(len(p), dst.in.room())
+	n := min(len(p), to.room())
 	if n == 0 {
 		return 0, syscall.EAGAIN
 	}
@@ -211,16 +219,45 @@ func (c *Conn) deliverLocked(p []byte) (int, error) {
 		}
 		dst.charged += int64(n)
 	}
-	dst.in.write(p[:n])
+	to.write(p[:n])
 	if c.link != nil {
 		c.link.Count.TxBytes.Add(int64(n))
 		c.link.Count.TxPackets.Add(1)
 	}
-	if dst.link != nil && !c.silent {
-		dst.link.Count.RxBytes.Add(int64(n))
-		dst.link.Count.RxPackets.Add(1)
+	if !c.silent {
+		c.peer.countLocked(n)
 	}
 	return n, nil
+}
+
+func (c *Conn) countLocked(n int) {
+	if c.link != nil {
+		c.link.Count.RxBytes.Add(int64(n))
+		c.link.Count.RxPackets.Add(1)
+	}
+}
+
+// resumeLocked delivers what was held back, and the end of the stream if we ended it meanwhile.
+func (c *Conn) resumeLocked() {
+	peer := c.peer
+	if c.lost && peer.dead == nil {
+		peer.dead, peer.err = syscall.ECONNRESET, syscall.ECONNRESET
+	} else if peer.closed || peer.dead != nil {
+		if c.held.len() > 0 && c.dead == nil {
+			c.dead, c.err = syscall.ECONNRESET, syscall.ECONNRESET
+		}
+	} else if n := c.held.len(); n > 0 && (peer.charger == nil || peer.charger.Charge(int64(n)) == nil) {
+		if peer.charger != nil {
+			peer.charged += int64(n)
+		}
+		peer.in.data = append(peer.in.data, c.held.data[c.held.off:]...)
+		peer.countLocked(n)
+	}
+	c.held.data, c.held.off = nil, 0
+	c.settleLocked()
+	if c.writeShut || c.closed {
+		peer.peerShut = true
+	}
 }
 
 // settleLocked pays back what is no longer buffered.
@@ -228,7 +265,7 @@ func (c *Conn) settleLocked() {
 	if c.charger == nil {
 		return
 	}
-	if back := c.charged - int64(c.in.len()); back > 0 {
+	if back := c.charged - int64(c.in.len()+c.held.len()); back > 0 {
 		c.charged -= back
 		c.charger.Charge(-back)
 	}
@@ -275,6 +312,8 @@ func (c *Conn) Close() error {
 	c.closed = true
 	unread := c.in.len() > 0
 	c.in.data, c.in.off = nil, 0
+	c.lost = c.held.len() > 0
+	c.held.data, c.held.off = nil, 0
 	c.settleLocked()
 	c.stopLocked()
 	peer := c.peer
@@ -305,6 +344,8 @@ func (c *Conn) fail(err error) {
 		return
 	}
 	c.dead, c.err, c.connecting = err, err, false
+	c.held.data, c.held.off = nil, 0
+	c.settleLocked()
 	c.stopLocked()
 	c.mu.Unlock()
 	c.forget()
@@ -321,16 +362,24 @@ func (c *Conn) abandon(silent bool) {
 	c.fail(syscall.ENETDOWN)
 }
 
-// silence says whether what we send vanishes.
+// silence says whether what we send vanishes on its way.
 func (c *Conn) silence(on bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.silent = on
-	if !on {
-		c.stopLocked()
-	} else if c.peer.in.len() > 0 {
-		c.armSilenceLocked()
+	if c.silent == on || c.dead != nil || c.connecting {
+		c.mu.Unlock()
+		return
 	}
+	c.silent = on
+	switch {
+	case !on:
+		c.stopLocked()
+		c.resumeLocked()
+	case !c.closed && c.peer.in.len() > 0:
+		c.armSilenceLocked() // not acknowledged yet
+	}
+	c.mu.Unlock()
+	c.w.wake()
+	c.peer.w.wake()
 }
 
 func (c *Conn) armSilenceLocked() {

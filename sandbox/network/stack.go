@@ -176,13 +176,22 @@ func (s *Stack) dropLocked(proto Proto, from, to netip.AddrPort, reason string) 
 func (s *Stack) SetDown(down bool) {
 	s.fabric.mu.Lock()
 	s.down = down
-	conns := make([]*Conn, 0, len(s.streams))
-	for c := range s.streams {
-		conns = append(conns, c)
+	type change struct {
+		c  *Conn
+		on bool
+	}
+	changes := make([]change, 0, len(s.streams))
+	for o := range s.fabric.stacks { // the other end knows of connections that this one has closed
+		for c := range o.streams {
+			if other := c.peer.stack; other != nil && other != o && (o == s || other == s) {
+				changes = append(changes, change{c, o.down || other.down})
+			}
+		}
 	}
 	s.fabric.mu.Unlock()
-	for _, c := range conns {
-		c.peer.silence(down)
+	for _, ch := range changes {
+		ch.c.silence(ch.on)
+		ch.c.peer.silence(ch.on)
 	}
 }
 

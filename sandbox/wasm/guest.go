@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
@@ -22,12 +23,18 @@ type Guest interface {
 }
 
 const (
-	// MinSlice is the least a Refill gives: no single stretch of code costs more, so that every slice gets a guest on.
-	MinSlice = 25_000
-	// MaxSlice bounds a slice of fuel: about half a millisecond of a tight loop, some 80 ms of the worst code there is.
+	// MinSlice is the least a guest gets at a time: no single stretch of code costs more, so that every slice gets it on.
+	MinSlice = 2_000
+	// MaxSlice bounds a slice of fuel: about half a millisecond of a tight loop.
 	MaxSlice = 250_000
 	// FuelPerSecond is what one CPU burns in a second of a tight loop: one CPU second of the lab's clock is this much fuel.
 	FuelPerSecond = 550_000_000
+
+	// Fuel is no time: code that misses the cache at each step takes a hundred times longer for a unit. So a guest begins with short slices, which
+	// grow while they are quick and shrink when one took longer than slow.
+	firstSlice = 8_000
+	quick      = 500 * time.Microsecond
+	slow       = 2 * time.Millisecond
 )
 
 // ExitError is a guest that called proc_exit.
@@ -100,8 +107,10 @@ type Instance struct {
 	guest   Guest
 	fuel    api.MutableGlobal
 	slice   int64
-	image   int64 // bytes of the image it began with
-	grown   int64 // bytes of memory, image included
+	pace    int64     // the longest slice it may have now
+	since   time.Time // when the slice began
+	image   int64     // bytes of the image it began with
+	grown   int64     // bytes of memory, image included
 	memory  memory
 	private atomic.Int64
 
@@ -140,8 +149,24 @@ func refill(ctx context.Context, _ api.Module, _ []uint64) {
 	if err != nil {
 		Stop(err)
 	}
-	i.slice = min(max(next, MinSlice), MaxSlice)
+	i.slice = min(max(next, MinSlice), i.setPace())
 	i.fuel.Set(uint64(i.slice))
+}
+
+// setPace is the most the next slice may be, by how long the last one took. Time in host calls counts too: a guest that often waits needs no long ones.
+func (i *Instance) setPace() int64 {
+	now := time.Now()
+	took := now.Sub(i.since)
+	i.since = now
+	switch {
+	case i.pace == 0:
+		i.pace = firstSlice
+	case took > slow:
+		i.pace = max(i.pace/4, MinSlice)
+	case took < quick:
+		i.pace = min(i.pace*2, MaxSlice)
+	}
+	return i.pace
 }
 
 // grow charges the memory's new size; it runs inside memory.grow.

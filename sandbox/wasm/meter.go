@@ -1,7 +1,8 @@
 package wasm
 
 // meter rewrites one function body. The cost of straight-line code is charged where control enters it: at the function's entry and at the
-// head of each loop. A unit is about 32 simple instructions, or four that may miss the cache; see weigh.
+// head of each loop. A unit is the
+// head itself with some hundred simple instructions, of which a typical pass executes few; see weigh and Instance.setPace.
 type meter struct {
 	m       *module
 	r       *reader // over the body
@@ -26,7 +27,8 @@ type frame struct {
 }
 
 const (
-	unitWeight   = 32
+	unitWeight   = 512
+	localWeight  = 16
 	memoryWeight = 8
 )
 
@@ -62,7 +64,7 @@ func (m *module) writeCode(r *reader, lim Limits) []byte {
 func (mt *meter) function(body []byte, params int) ([]byte, error) {
 	mt.costs, mt.calls = append(mt.costs[:0], 0), false
 	start, groups := mt.header(body, params)
-	mt.costs[0] = 2 * int(mt.locals) // they are cleared, and deepen the stack
+	mt.costs[0] = localWeight * int(mt.locals) // they are cleared, and deepen the stack
 	if mt.r.err != nil {
 		return nil, mt.r.err
 	}
@@ -73,7 +75,7 @@ func (mt *meter) function(body []byte, params int) ([]byte, error) {
 	mt.out, mt.used, mt.usedI32 = mt.out[:0], false, false
 	mt.r = &reader{b: body, pos: start}
 	mt.copied = start
-	if (mt.calls || mt.costs[0] > 2*unitWeight) && !first {
+	if (mt.calls || mt.costs[0] > unitWeight) && !first {
 		mt.charge(mt.cost(0))
 		mt.callIfSpent()
 	}

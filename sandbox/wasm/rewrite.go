@@ -6,7 +6,7 @@ import (
 )
 
 // RewriterVersion changes with every change of what Rewrite emits; caches are keyed by it.
-const RewriterVersion = "2"
+const RewriterVersion = "3"
 
 // rewritten is a metered module.
 type rewritten struct {

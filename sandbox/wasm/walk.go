@@ -43,7 +43,7 @@ func (mt *meter) walk(write bool) {
 		case 0x0e: // br_table
 			n := r.count()
 			if !write {
-				mt.costs[top.cost] += int(n) / 8
+				mt.costs[top.cost] += int(n) / 4
 			} else {
 				mt.flush(at)
 				mt.out = appendU32(append(mt.out, op), n)
@@ -109,8 +109,8 @@ func weigh(op byte) int {
 		return memoryWeight
 	case op >= 0x6d && op <= 0x70, op >= 0x7f && op <= 0x82, op == 0x95, op == 0xa3, op == 0x91, op == 0x9f:
 		return memoryWeight
-	case op == 0x3f, op == 0x40:
-		return unitWeight
+	case op == 0x40: // memory.grow calls the host
+		return 4 * unitWeight
 	}
 	return 1
 }
