@@ -14,7 +14,7 @@ func (p *Process) main() {
 	defer p.m.acct.running.Done()
 	ctx := context.WithValue(context.Background(), processKey{}, p)
 	var status uint32
-	for {
+	for reloads := 0; ; {
 		err := p.admit()
 		if err == nil {
 			p.callFuel += startCost
@@ -23,6 +23,14 @@ func (p *Process) main() {
 		if errors.Is(err, errExec) && p.next != nil {
 			p.become(p.next)
 			continue
+		}
+		if errors.Is(err, wasm.ErrRetired) && reloads < 3 { // unloaded to make room between the look for it and its first instruction
+			reloads++
+			img, e := p.m.host.load(ctx, p.View(), p.Path(), p.Args(), p.Env(), true)
+			if e == nil {
+				p.prog = img.prog
+				continue
+			}
 		}
 		status = p.statusOf(err)
 		break

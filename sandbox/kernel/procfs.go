@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -265,9 +266,11 @@ func (t *TTY) visibleLocked(p *Process) bool {
 }
 
 // NewSys is a /sys with the cgroup tree from c on below fs/cgroup.
-func (m *Machine) NewSys(c *Cgroup) vfs.FS {
+func (m *Machine) NewSys(c *Cgroup) vfs.FS { return m.sysFS(c.dir()) }
+
+func (m *Machine) sysFS(cgroup *vfs.DynDir) vfs.FS {
 	root := &vfs.DynDir{Static: map[string]vfs.DynEntry{
-		"fs": &vfs.DynDir{Static: map[string]vfs.DynEntry{"cgroup": c.dir(c)}},
+		"fs": &vfs.DynDir{Static: map[string]vfs.DynEntry{"cgroup": cgroup}},
 		"devices": &vfs.DynDir{Static: map[string]vfs.DynEntry{"system": &vfs.DynDir{Static: map[string]vfs.DynEntry{
 			"cpu": &vfs.DynDir{Static: map[string]vfs.DynEntry{"online": text(func(*Process) string { return m.online() })}},
 		}}}},
@@ -282,20 +285,49 @@ func (m *Machine) online() string {
 	return fmt.Sprintf("0-%d\n", m.cfg.CPUs-1)
 }
 
-// NewCgroupFS is a cgroup2 file system with c as its root.
-func (m *Machine) NewCgroupFS(c *Cgroup) vfs.FS {
-	return vfs.NewDynamic("cgroup2", vfs.MagicCgroup2, m.clock.Now, c.dir(c))
+// ProcFS is NewProc: what a container mounts at /proc.
+func (m *Machine) ProcFS(ns *PIDNS) vfs.FS { return m.NewProc(ns) }
+
+// SysFS is what a container mounts at /sys: fs/cgroup shows each process its own cgroup as the root (cgroup_namespaces(7)).
+func (m *Machine) SysFS() vfs.FS {
+	names := slices.Sorted(maps.Keys(m.cgroup.files()))
+	own := &vfs.DynDir{
+		Lookup: func(caller any, name string) vfs.DynEntry {
+			c := m.cgroup
+			if p := callerOf(caller); p != nil {
+				c = p.cgroup
+			}
+			if f, ok := c.files()[name]; ok {
+				return f
+			}
+			return nil
+		},
+		Names: func() []string { return names },
+	}
+	return m.sysFS(own)
 }
 
-// dir is the directory of c in a hierarchy that begins at top.
-func (c *Cgroup) dir(top *Cgroup) *vfs.DynDir {
+// PtsFS is what a container mounts at /dev/pts: the terminals of its pid namespace.
+func (m *Machine) PtsFS() vfs.FS {
+	return vfs.NewDynamic("devpts", magicDevpts, m.clock.Now, m.devPTS())
+}
+
+const magicDevpts = 0x1cd1
+
+// NewCgroupFS is a cgroup2 file system with c as its root.
+func (m *Machine) NewCgroupFS(c *Cgroup) vfs.FS {
+	return vfs.NewDynamic("cgroup2", vfs.MagicCgroup2, m.clock.Now, c.dir())
+}
+
+// dir is the directory of c with those of its children.
+func (c *Cgroup) dir() *vfs.DynDir {
 	d := &vfs.DynDir{
 		Static: c.files(),
 		Lookup: func(_ any, name string) vfs.DynEntry {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if k := c.children[name]; k != nil {
-				return k.dir(top)
+				return k.dir()
 			}
 			return nil
 		},
@@ -377,7 +409,7 @@ func (c *Cgroup) procsFile(by *Process) string {
 	return b.String()
 }
 
-// cgroupPath is c's path as p sees it: its own cgroup is the root of what a process in a pid namespace of its own sees.
+// pathFor is c's path as p sees it: its own cgroup is the root of what a process in a pid namespace of its own sees.
 func (c *Cgroup) pathFor(p *Process) string {
 	if p == nil || p.ns == p.m.pids {
 		return c.Path()

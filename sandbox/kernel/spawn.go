@@ -23,7 +23,8 @@ const (
 	maxArgs     = 16 << 10  // strings of either: E2BIG
 	maxScripts  = 4         // interpreters that are scripts themselves: ELOOP
 	scriptLine  = 255       // bytes of a #! line
-	maxModule   = 256 << 20 // bytes of a program in a file that may change
+	maxModule   = 64 << 20  // bytes of a program in a file that may change: it is read and hashed at each start
+	hashCost    = 1         // fuel per byte of that
 	commLen     = 15
 	spawnFDsMax = 64
 )
@@ -449,18 +450,20 @@ func (h *Host) program(ctx context.Context, f *vfs.File, head []byte, compile bo
 		if data, err = io.ReadAll(io.NewSectionReader(f, 0, maxModule)); err != nil {
 			return nil, syscall.EIO
 		}
+		if p := FromContext(ctx); p != nil && !compile { // the first look, on the guest's own goroutine
+			p.callFuel += int64(len(data)) * hashCost
+		}
 		sum := sha256.Sum256(data)
 		digest = "sha256:" + hex.EncodeToString(sum[:])
 	}
 	if _, ok := h.cfg.Engine.Loaded(digest); !ok && !compile {
 		return nil, errNotCompiled
 	}
-	l := &loaded{engine: h.cfg.Engine, digest: digest, data: data, trusted: h.cfg.Trusted != nil && h.cfg.Trusted(digest)}
-	p, err := l.load(ctx)
+	trusted := h.cfg.Trusted != nil && h.cfg.Trusted(digest)
+	p, err := h.cfg.Engine.Load(ctx, digest, func() ([]byte, error) { return data, nil }, wasm.LoadOptions{Trusted: trusted, Progress: progressOf(ctx)})
 	switch {
 	case err == nil:
-		l.Program = p
-		return l, nil
+		return p, nil
 	case ctx.Err() != nil || errors.Is(err, context.Canceled):
 		return nil, syscall.EINTR
 	}
@@ -468,34 +471,6 @@ func (h *Host) program(ctx context.Context, f *vfs.File, head []byte, compile bo
 		p.m.Log(4, "exec "+f.Path()+": "+err.Error())
 	}
 	return nil, syscall.ENOEXEC
-}
-
-// loaded is a program that loads itself again should the engine have unloaded it before its first instruction.
-type loaded struct {
-	*wasm.Program
-	engine  *wasm.Engine
-	digest  string
-	data    []byte
-	trusted bool
-}
-
-func (l *loaded) load(ctx context.Context) (*wasm.Program, error) {
-	return l.engine.Load(ctx, l.digest, func() ([]byte, error) { return l.data, nil }, wasm.LoadOptions{Trusted: l.trusted, Progress: progressOf(ctx)})
-}
-
-func (l *loaded) Run(ctx context.Context, g wasm.Guest) error {
-	err := l.Program.Run(ctx, g)
-	for range 3 {
-		if !errors.Is(err, wasm.ErrRetired) {
-			break
-		}
-		p, e := l.load(ctx)
-		if e != nil {
-			return e
-		}
-		err = p.Run(ctx, g)
-	}
-	return err
 }
 
 type progressKey struct{}
