@@ -176,7 +176,7 @@ func printSums(w io.Writer, root string) error {
 	if err := print(filepath.Join(gorootDir, "src"), goVersion(), slices.Concat(goroot, kubectlGoroot)); err != nil {
 		return err
 	}
-	for _, g := range guests {
+	for _, g := range append(guests, guest{dir: "toolchain/testdata/probe"}) {
 		module, err := moduleRoot(filepath.Join(root, g.dir))
 		if err != nil {
 			continue // a guest that isn't here needs no digests
