@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -167,10 +168,24 @@ func (s *Server) bounds(next echo.HandlerFunc) echo.HandlerFunc {
 			if r.ContentLength > limits.Body {
 				return refuse(http.StatusRequestEntityTooLarge, "too-large", map[string]any{"bytes": limits.Body})
 			}
-			r.Body = http.MaxBytesReader(c.Response(), r.Body, limits.Body)
+			r.Body = &timedBody{ReadCloser: http.MaxBytesReader(c.Response(), r.Body, limits.Body), control: control}
 			_ = control.SetReadDeadline(time.Now().Add(limits.BodyTime))
-			defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 		}
 		return next(c)
 	}
+}
+
+// timedBody lifts the deadline for reading once a body is here whole: what the handler does then takes its own time. A body that does not end
+// keeps it, also while net/http drains what nobody wanted.
+type timedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
