@@ -260,11 +260,15 @@ func (s *Server) liveBench(ctx context.Context, k *socket, d *desk, b *bench) er
 		}
 	})
 	err := s.liveFeed(ctx, b, send)
+	select {
+	case <-b.lab.Done(): // whoever noticed first
+		err = refuse(http.StatusGone, "lab-gone", nil)
+	default:
+	}
 	cancel(err)
-	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errReplaced):
+	if cause := context.Cause(ctx); errors.Is(cause, errReplaced) {
 		return nil
-	case cause != nil:
+	} else if p := asProblem(err); p.status != http.StatusGone && cause != nil {
 		return cause
 	}
 	return err
