@@ -32,7 +32,7 @@ const (
 
 	// Fuel is no time: code that misses the cache at each step takes a hundred times longer for a unit. So a guest begins with short slices, which
 	// grow while they are quick and shrink when one took longer than slow.
-	firstSlice = 8_000
+	firstSlice = MinSlice
 	quick      = 500 * time.Microsecond
 	slow       = 2 * time.Millisecond
 )
@@ -162,7 +162,7 @@ func (i *Instance) setPace() int64 {
 	case i.pace == 0:
 		i.pace = firstSlice
 	case took > slow:
-		i.pace = max(i.pace/4, MinSlice)
+		i.pace = MinSlice
 	case took < quick:
 		i.pace = min(i.pace*2, MaxSlice)
 	}

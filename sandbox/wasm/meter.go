@@ -39,7 +39,11 @@ func (m *module) writeCode(r *reader, lim Limits) []byte {
 		r.failf("%d bodies for %d functions", n, len(m.funcTypes))
 		return nil
 	}
-	b := appendU32(make([]byte, 0, len(r.b)+len(r.b)/16), n)
+	var helpers [][]byte
+	if m.bulkHelpers() {
+		helpers = m.bulkBodies()
+	}
+	b := appendU32(make([]byte, 0, len(r.b)+len(r.b)/16), n+uint32(len(helpers)))
 	mt := &meter{m: m, lim: lim, refill: m.importedFuncs, fuel: m.globals}
 	for i := range n {
 		body := r.bytes(r.u32())
@@ -55,6 +59,9 @@ func (m *module) writeCode(r *reader, lim Limits) []byte {
 			r.failf("function %d: %w", i, err)
 			return nil
 		}
+		b = append(appendU32(b, uint32(len(code))), code...)
+	}
+	for _, code := range helpers {
 		b = append(appendU32(b, uint32(len(code))), code...)
 	}
 	return b
@@ -181,7 +188,7 @@ func (mt *meter) bulk() {
 	mt.out = appendU32(append(mt.out, 0x22), mt.locals+1)
 	mt.out = appendU32(append(mt.out, 0x23), mt.fuel)
 	mt.out = appendU32(append(mt.out, 0x20), mt.locals+1)
-	mt.out = append(mt.out, 0xad, 0x42, 6, 0x88, 0x7d)
+	mt.out = append(mt.out, 0xad, 0x42, bulkShift, 0x88, 0x7d)
 	mt.out = appendU32(append(mt.out, 0x22), mt.locals)
 	mt.out = appendU32(append(mt.out, 0x24), mt.fuel)
 	mt.callIfSpent()

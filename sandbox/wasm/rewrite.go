@@ -6,7 +6,7 @@ import (
 )
 
 // RewriterVersion changes with every change of what Rewrite emits; caches are keyed by it.
-const RewriterVersion = "3"
+const RewriterVersion = "4"
 
 // rewritten is a metered module.
 type rewritten struct {
@@ -33,7 +33,7 @@ func rewrite(b []byte, lim Limits) (*rewritten, error) {
 		id int
 		f  func(r *reader) []byte
 	}{
-		{secType, m.writeTypes}, {secImport, m.writeImports}, {secFunction, nil},
+		{secType, m.writeTypes}, {secImport, m.writeImports}, {secFunction, m.writeFunctions},
 		{secTable, func(r *reader) []byte { return writeLimits(r, true, lim.TableEntries/max(m.tables, 1)) }},
 		{secMemory, func(r *reader) []byte { return writeMemory(r, out, lim) }},
 		{secGlobal, m.writeGlobals}, {secExport, m.writeExports}, {secElement, m.writeElements}, {secDataCount, nil},
@@ -65,10 +65,20 @@ func (m *module) exportsFunc(name string) bool {
 	return ok && e.kind == kindFunc
 }
 
-// writeTypes appends the type of the fuel call, () → ().
+// writeTypes appends the types of the fuel call and of the bulk helpers.
 func (m *module) writeTypes(r *reader) []byte {
 	n := r.u32()
-	return append(append(appendU32(nil, n+1), r.b[r.pos:]...), 0x60, 0, 0)
+	return append(append(appendU32(nil, n+2), r.b[r.pos:]...), 0x60, 0, 0, 0x60, 3, typeI32, typeI32, typeI32, 0)
+}
+
+// writeFunctions appends the bulk helpers.
+func (m *module) writeFunctions(r *reader) []byte {
+	if !m.bulkHelpers() {
+		return r.b
+	}
+	n := r.u32()
+	b := append(appendU32(nil, n+2), r.b[r.pos:]...)
+	return appendU32(appendU32(b, m.bulkType()), m.bulkType())
 }
 
 // writeImports appends the fuel call after all other imports.

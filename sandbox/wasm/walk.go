@@ -203,6 +203,11 @@ func (mt *meter) prefixFC(at int, write bool) {
 	}
 	end := r.pos
 	mt.flush(at)
+	if (sub == opCopy || sub == opFill) && mt.m.bulkHelpers() {
+		mt.large(sub, r.b[at:end])
+		mt.copied = end
+		return
+	}
 	mt.bulk()
 	mt.flush(end)
 }

@@ -6,12 +6,15 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 )
 
@@ -196,6 +199,15 @@ func TestKillWhileSpinning(t *testing.T) {
 func FuzzRewrite(f *testing.F) {
 	f.Add(source([]byte{0}, 0x03, 0x40, 0x0c, 0, 0x0b))
 	f.Add(exponential())
+	files, _ := filepath.Glob("testdata/c/*.wasm")
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	r := wazero.NewRuntimeWithConfig(context.Background(), wazero.NewRuntimeConfigInterpreter())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		re, err := rewrite(b, Untrusted)
 		if err != nil {
@@ -203,6 +215,10 @@ func FuzzRewrite(f *testing.F) {
 		}
 		if len(re.Module) > 64*len(b)+4096 {
 			t.Errorf("%d bytes became %d", len(b), len(re.Module))
+		}
+		// What is valid stays so, and nothing becomes valid by being rewritten.
+		if before, after := valid(r, b), valid(r, re.Module); before != nil && after == nil || before == nil && after != nil {
+			t.Errorf("before: %v, after: %v", before, after)
 		}
 	})
 }
@@ -224,4 +240,13 @@ func BenchmarkKill(b *testing.B) {
 		worst = max(worst, time.Since(start))
 	}
 	b.ReportMetric(float64(worst.Microseconds())/1000, "ms-worst(limit=10)")
+}
+
+// valid compiles for the interpreter, which decodes and validates.
+func valid(r wazero.Runtime, b []byte) error {
+	c, err := r.CompileModule(context.Background(), b)
+	if err == nil {
+		c.Close(context.Background())
+	}
+	return err
 }

@@ -4,6 +4,6 @@
 set -eu
 cd "$(dirname "$0")"
 for f in *.c; do
-	clang --target=wasm32-wasi -O2 -Wall -Wextra -Wl,--strip-all -o "${f%.c}.wasm" "$f"
+	clang --target=wasm32-wasi -O2 -mbulk-memory -Wall -Wextra -Wl,--strip-all -o "${f%.c}.wasm" "$f"
 done
 sha256sum -- *.c *.wasm >SHA256SUMS
