@@ -95,6 +95,8 @@ func (cp *ControlPlane) addNode(t loop.Trigger, n NodeSpec) error {
 	cp.mu.Lock()
 	cp.kubelets[n.Name] = k
 	cp.mu.Unlock()
+	cp.addrs.Store(node.IP, n.Name)
+	cp.addrs.Store(node.PodCIDR, n.Name)
 	if err := k.PowerOn(t); err != nil {
 		cp.drop(n.Name)
 		return err
@@ -106,6 +108,12 @@ func (cp *ControlPlane) drop(name string) {
 	cp.mu.Lock()
 	delete(cp.kubelets, name)
 	cp.mu.Unlock()
+	cp.addrs.Range(func(k, v any) bool {
+		if v == name {
+			cp.addrs.Delete(k)
+		}
+		return true
+	})
 	for i, n := range cp.cidrs {
 		if n == name {
 			delete(cp.cidrs, i)

@@ -9,6 +9,7 @@ package orchestrator
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -52,6 +53,8 @@ type Config struct {
 	Execute func(func())
 	// OnCrash is told when a component panicked; the control plane has stopped by then.
 	OnCrash func(loop.Crash)
+	// OnError is told of every reconcile that failed and will be tried again after a back-off; it must not block.
+	OnError func(queue string, key any, err error)
 }
 
 // handler is a component that takes changes.
@@ -72,6 +75,8 @@ type ControlPlane struct {
 	kubelets map[string]*kubelet.Kubelet // changed by the loop under mu
 	cidrs    map[byte]string             // node names by the third byte of their pod network; the loop's
 
+	addrs sync.Map // node addresses → node names, and pod networks → node names
+
 	mu      sync.Mutex
 	pending []store.Commit // protected by mu
 	spare   []store.Commit // the loop's
@@ -87,11 +92,14 @@ func Start(cfg Config) (*ControlPlane, error) {
 	}
 	cp := &ControlPlane{cfg: cfg, index: informer.NewIndex(), recorder: events.NewRecorder(cfg.Clock), dead: make(chan struct{}),
 		kubelets: map[string]*kubelet.Kubelet{}, cidrs: map[byte]string{}}
-	cp.loop = loop.New(loop.Config{Name: cfg.Name, Pool: cfg.Pool, Clock: cfg.Clock, Execute: cfg.Execute, OnCrash: cp.crashed})
+	cp.loop = loop.New(loop.Config{Name: cfg.Name, Pool: cfg.Pool, Clock: cfg.Clock, Execute: cfg.Execute, OnCrash: cp.crashed, OnError: cfg.OnError})
 	cp.assemble()
 	cp.remove = cfg.Store.OnCommit(cp.committed)
 	err := cp.call(func(t loop.Trigger) error {
 		cp.replay()
+		if err := cp.serveKubernetes(t); err != nil {
+			return err
+		}
 		for _, n := range cfg.Nodes {
 			if err := cp.addNode(t, n); err != nil {
 				return err
@@ -121,6 +129,9 @@ func (c *Config) complete() error {
 	}
 	if !c.PodCIDR.IsValid() {
 		c.PodCIDR = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, 0, 0}), 16)
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
 	}
 	if c.Version == "" {
 		c.Version = "v0.0.0"

@@ -94,6 +94,10 @@ func (k *Kubelet) pullImage(t loop.Trigger, w *worker, c *container) {
 	ref := c.spec.Image
 	ctx := k.Context(t, "pull image=%s", ref)
 	if left := c.pull.left(k.Loop.Now()); left > 0 {
+		if shown := k.Loop.Now().Sub(c.pull.at); shown < nextSync {
+			k.later(w, nextSync-shown)
+			return
+		}
 		if c.reason != "ImagePullBackOff" {
 			c.wait("ImagePullBackOff", fmt.Sprintf("Back-off pulling image %q: %s", ref, c.pullMessage))
 			k.events.Field(ctx, w.pod, c.path(), v1.EventTypeNormal, "BackOff", "Back-off pulling image %q", ref)
@@ -134,8 +138,10 @@ func (k *Kubelet) pulled(w *worker, c *container, img Image, err error, began ti
 	c.wait("ErrImagePull", message)
 	k.events.Field(ctx, w.pod, c.path(), v1.EventTypeWarning, "Failed", "Failed to pull image %q: %s", ref, message)
 	k.events.Field(ctx, w.pod, c.path(), v1.EventTypeWarning, "Failed", "Error: ErrImagePull")
-	k.later(w, time.Second) // then it shows the back-off
 }
+
+// nextSync is how long a failed pull is shown as such, before its back-off is: until upstream's kubelet would look at the pod again.
+const nextSync = time.Second
 
 // launched is what a launch call answered.
 type launched struct {

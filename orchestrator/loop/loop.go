@@ -26,6 +26,8 @@ type Config struct {
 	Execute func(f func())
 	// OnCrash is told when a step panicked. The loop has stopped by then; other clusters go on.
 	OnCrash func(Crash)
+	// OnError is told, in the loop, of each reconcile that failed and will be tried again after a back-off. nil: nobody is.
+	OnError func(queue string, key any, err error)
 }
 
 // Crash reports the panic that stopped a loop.

@@ -124,6 +124,9 @@ func (it *item[K]) run(l *Loop) {
 	if q.onError != nil {
 		q.onError(it.key, err)
 	}
+	if l.cfg.OnError != nil {
+		l.cfg.OnError(q.name, it.key, err)
+	}
 	q.AddAfter(it.key, backOff(n), it.parent)
 }
 

@@ -41,6 +41,8 @@ type Options struct {
 	Cluster func(*apiserver.ClusterConfig)
 	// Execute runs calls of the runtime; nil runs them at once.
 	Execute func(func())
+	// OnError is told of reconciles that failed.
+	OnError func(queue string, key any, err error)
 }
 
 // Lab is a simulated cluster.
@@ -91,7 +93,7 @@ func New(server *apiserver.Server, o Options) (*Lab, error) {
 			return l.Cluster.Client(&user.DefaultInfo{Name: name, Groups: groups})
 		},
 		Nodes: l.nodes(o, clock), Version: "v1.37.2+drydock", Product: "sim", RootCA: []byte("-----BEGIN CERTIFICATE-----\nsim\n-----END CERTIFICATE-----\n"),
-		Execute: o.Execute,
+		Execute: o.Execute, OnError: o.OnError,
 	})
 	if err != nil {
 		l.Close()

@@ -51,6 +51,9 @@ type lab struct {
 
 func newLab(t testing.TB, o Options) *lab {
 	t.Helper()
+	if o.OnError == nil {
+		o.OnError = func(queue string, key any, err error) { t.Logf("%s %v: %v", queue, key, err) }
+	}
 	l, err := New(testServer(t), o)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +120,7 @@ func (l *lab) events(kind, name string) []string {
 // log renders the history: what was done, by whom, why.
 func (l *lab) log() string {
 	var b strings.Builder
-	commits, err := l.Cluster.Store().History(l.Base + 1)
+	commits, err := l.Cluster.Store().History(l.Base)
 	if err != nil {
 		return err.Error()
 	}

@@ -4,11 +4,13 @@
 package podgc
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
 	"github.com/drydock-labs/drydock/orchestrator/informer"
@@ -85,17 +87,18 @@ func (g *Controller) reconcile(t loop.Trigger, node string) error {
 func (g *Controller) orphan(t loop.Trigger, p *v1.Pod) error {
 	ctx := g.Context(t, "orphaned pod=%s node=%s", p.Name, p.Spec.NodeName)
 	if !podutil.IsPodTerminal(p) {
-		next := p.DeepCopy()
-		next.Status.Phase = v1.PodFailed
-		next.Status.Conditions = append(next.Status.Conditions, v1.PodCondition{
+		cond := v1.PodCondition{
 			Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: "DeletionByPodGC", Message: "PodGC: node no longer exists",
 			LastTransitionTime: metav1.NewTime(g.Loop.Now().Truncate(time.Second)),
 			ObservedGeneration: podutil.CalculatePodConditionObservedGeneration(&p.Status, p.Generation, v1.DisruptionTarget),
-		})
-		if i, _ := podutil.GetPodCondition(&p.Status, v1.DisruptionTarget); i >= 0 {
-			next.Status.Conditions = next.Status.Conditions[:len(next.Status.Conditions)-1]
 		}
-		if _, err := g.Client.UpdateStatus(ctx, informer.Pods, p.Namespace, next); informer.Retry(err) != nil {
+		patch, err := json.Marshal(map[string]any{
+			"metadata": map[string]any{"uid": p.UID}, "status": map[string]any{"phase": v1.PodFailed, "conditions": []v1.PodCondition{cond}},
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := g.Client.Patch(ctx, informer.Pods, p.Namespace, p.Name, types.StrategicMergePatchType, patch, "status"); informer.Retry(err) != nil {
 			return informer.Retry(err)
 		}
 	}
