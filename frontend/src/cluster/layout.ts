@@ -71,17 +71,12 @@ export function layout(model: Model, before: Places, width: number, ghosts: Pod[
 
   const plane = { x: pad, y: pad, w: width - 2 * pad, h: planeHeight };
   let y = plane.y + plane.h + gap;
+  // Rooms keep space for two lines of tiles, so that a few pods more do not move the walls.
+  const least = detail === 'full' && !narrow && workers.length <= columns ? 2 : 1;
   const stray = [...model.pods, ...ghosts].filter((p) => !workers.some((n) => n.name === p.node));
   const size = tileSize[detail];
   const tiles: Tile[] = [];
   let waiting: Box | undefined;
-  if (stray.length > 0) {
-    const per = Math.max(1, Math.floor((width - 2 * pad - 100) / (size.w + gap)));
-    const lines = Math.ceil(stray.length / per);
-    waiting = { x: pad, y, w: width - 2 * pad, h: lines * (size.h + 8) + 12 };
-    stray.forEach((pod, i) => tiles.push({ pod, detail, ghost: ghosts.includes(pod), x: pad + 100 + (i % per) * (size.w + gap), y: y + 10 + Math.floor(i / per) * (size.h + 8), ...size }));
-    y += waiting.h + gap;
-  }
   if (narrow) y += services.length * (serviceHeight + 8);
 
   const rails: Rail[] = services.map((service, i) => ({ service, box: { x: pad, y: 0, w: narrow ? Math.min(220, width - 2 * pad) : serviceWidth, h: serviceHeight }, lanes: [], moorings: [] as Rail['moorings'], i }));
@@ -92,7 +87,7 @@ export function layout(model: Model, before: Places, width: number, ghosts: Pod[
     const here = workers.slice(row * columns, (row + 1) * columns);
     const widths = shares(here, columns, roomsWidth);
     const across = (w: number) => Math.max(1, Math.floor((w - 2 * pad + gap) / (size.w + gutter + 2)));
-    const lines = Math.max(1, ...here.map((n, i) => Math.ceil((perRoom.get(n.name) ?? 0) / across(widths[i]))));
+    const lines = Math.max(least, ...here.map((n, i) => Math.ceil((perRoom.get(n.name) ?? 0) / across(widths[i]))));
     const tilesHeight = lines * (size.h + 8);
     const h = head + tilesHeight + lanesHeight + foot;
     let x = left;
@@ -106,10 +101,20 @@ export function layout(model: Model, before: Places, width: number, ghosts: Pod[
     services.forEach((s, i) => moor(rails[i], s, row, laneTop + i * laneGap, narrow ? left + 4 : pad + serviceWidth, tiles, here));
     y += h + gap;
   }
+  const lastRow = y;
+  if (stray.length > 0) {
+    const word = narrow ? 0 : left - pad;
+    const per = Math.max(1, Math.floor((width - 2 * pad - word) / (size.w + gap)));
+    const lines = Math.ceil(stray.length / per);
+    const top = narrow ? 26 : 10;
+    waiting = { x: pad, y, w: width - 2 * pad, h: lines * (size.h + 8) + top + 2 };
+    stray.forEach((pod, i) => tiles.push({ pod, detail, ghost: ghosts.includes(pod), x: pad + word + 10 + (i % per) * (size.w + gap), y: y + top + Math.floor(i / per) * (size.h + 8), ...size }));
+    y += waiting.h + gap;
+  }
   if (narrow) {
     rails.forEach((r, i) => (r.box.y = firstRow - (services.length - i) * (serviceHeight + 8)));
   } else {
-    const free = Math.max(serviceHeight + 8, Math.min(serviceHeight + 16, (y - firstRow) / Math.max(1, services.length)));
+    const free = Math.max(serviceHeight + 8, Math.min(serviceHeight + 16, (lastRow - firstRow) / Math.max(1, services.length)));
     rails.forEach((r, i) => {
       const lane = r.lanes[0]?.y ?? firstRow + 30 + i * free;
       r.box.y = services.length === 1 ? Math.max(firstRow, lane - serviceHeight / 2) : firstRow + i * free;

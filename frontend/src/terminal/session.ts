@@ -5,7 +5,7 @@ import { family } from './fonts';
 import { encode, inspect, programOf, type Pasted } from './paste';
 
 const theme: ITheme = {
-  background: '#00000000', foreground: '#dfe3e6', cursor: '#dfe3e6', cursorAccent: '#14171a', selectionBackground: '#3f6f79', selectionForeground: '#ffffff',
+  background: '#14171a', foreground: '#dfe3e6', cursor: '#dfe3e6', cursorAccent: '#14171a', selectionBackground: '#3f6f79', selectionForeground: '#ffffff',
   black: '#3a4048', red: '#ff8a80', green: '#7ee2a8', yellow: '#e9c46a', blue: '#8ab4f8', magenta: '#d7a6f5', cyan: '#68d4c9', white: '#dfe3e6',
   brightBlack: '#8b949e', brightRed: '#ffada6', brightGreen: '#a5f0c3', brightYellow: '#f6dc9a', brightBlue: '#b3cffb', brightMagenta: '#e8ccfa', brightCyan: '#9ce9e1', brightWhite: '#ffffff',
 };
@@ -53,7 +53,7 @@ export class Session {
   ) {
     this.term = new Terminal({
       fontFamily: `${family}, "D2Coding", "Noto Sans Mono CJK KR", ui-monospace, monospace`,
-      fontSize: size, lineHeight: 1.25, theme, allowTransparency: true, cursorBlink: false, scrollback: 5000, macOptionIsMeta: true,
+      fontSize: size, lineHeight: 1.25, theme, cursorBlink: false, scrollback: 5000, macOptionIsMeta: true,
       rightClickSelectsWord: false, minimumContrastRatio: 4.5, allowProposedApi: false, rescaleOverlappingGlyphs: true,
     });
     this.term.loadAddon(this.fit);
@@ -75,9 +75,17 @@ export class Session {
     into.addEventListener('contextmenu', this.onContext);
     this.watch = new ResizeObserver(() => this.refit());
     this.watch.observe(into);
+    document.fonts.addEventListener('loadingdone', this.onFonts);
     this.refit();
     this.connect();
   }
+
+  /** A piece of the font arrived: widths measured with the system's font are forgotten. The trailing space makes it another value each time. */
+  private onFonts = () => {
+    const f = this.term.options.fontFamily ?? '';
+    this.term.options.fontFamily = f.endsWith(' ') ? f.trimEnd() : f + ' ';
+    this.refit();
+  };
 
   label(text: string) {
     this.term.textarea?.setAttribute('aria-label', text);
@@ -92,6 +100,7 @@ export class Session {
     this.closed = true;
     clearTimeout(this.retry);
     this.watch?.disconnect();
+    document.fonts.removeEventListener('loadingdone', this.onFonts);
     this.socket?.close();
     this.term.dispose();
   }

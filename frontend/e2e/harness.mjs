@@ -1,0 +1,130 @@
+// Starts a portal and a Chromium for the browser tests.
+//
+//   DRYDOCK_BIN   the program to serve with (default ../bin/drydock)
+//   DRYDOCK_URL   a portal that runs already, instead
+//   CHROME_BIN    the browser (default: chromium, chromium-browser or google-chrome in PATH)
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { accessSync, constants, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+function findBrowser() {
+  if (process.env.CHROME_BIN) return process.env.CHROME_BIN;
+  for (const dir of (process.env.PATH ?? '').split(delimiter))
+    for (const name of ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']) {
+      try {
+        accessSync(join(dir, name), constants.X_OK);
+        return join(dir, name);
+      } catch {
+        // not here
+      }
+    }
+  throw new Error('The browser tests need Chromium: install the package `chromium` (Debian: apt-get install chromium) or set CHROME_BIN.');
+}
+
+const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+  // a name that is not this computer's own, as a classroom's address is: no secure context
+  '--host-resolver-rules=MAP drydock.test 127.0.0.1'];
+
+/** How long a step may take: generous, since compiling for a first start may be under way. */
+export const patience = Number(process.env.DRYDOCK_PATIENCE ?? 60_000);
+
+async function serve() {
+  if (process.env.DRYDOCK_URL) return { url: process.env.DRYDOCK_URL, stop: async () => {} };
+  const bin = process.env.DRYDOCK_BIN ?? fileURLToPath(new URL('../../bin/drydock', import.meta.url));
+  assert.ok(existsSync(bin), `There is no program at ${bin}: build it first (task build), or set DRYDOCK_BIN.`);
+  const data = mkdtempSync(join(tmpdir(), 'drydock-e2e-'));
+  const child = spawn(bin, ['serve', '--listen', '127.0.0.1:0', '--data', data], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  const url = await new Promise((done, fail) => {
+    const hear = (chunk) => {
+      said += chunk;
+      const m = /https?:\/\/[^\s/]+:\d+/.exec(said);
+      if (m) done(m[0].replace(/^https:/, 'http:'));
+    };
+    child.stdout.on('data', hear);
+    child.stderr.on('data', hear);
+    child.on('exit', (code) => fail(new Error(`drydock serve ended with ${code}: ${said}`)));
+    child.on('error', fail);
+  });
+  return {
+    url,
+    stop: () =>
+      new Promise((done) => {
+        child.removeAllListeners('exit');
+        child.on('exit', () => {
+          rmSync(data, { recursive: true, force: true });
+          done();
+        });
+        child.kill('SIGINT');
+      }),
+  };
+}
+
+/** A portal and a browser; `close` ends both. */
+export async function open() {
+  const executablePath = findBrowser();
+  const portal = await serve();
+  const browser = await chromium.launch({ executablePath, args: flags });
+  return {
+    url: portal.url,
+    lan: portal.url.replace(/\/\/[^:]+/, '//drydock.test'),
+    browser,
+    async close() {
+      await browser.close();
+      await portal.stop();
+    },
+  };
+}
+
+/** A learner: a browser window of their own, whose errors and outside requests fail the test at the end. */
+export async function learner(world, { lang = 'ko', theme = 'light', width = 1440, height = 900, url = world.url, ...more } = {}) {
+  const phone = width < 500;
+  const context = await world.browser.newContext({ viewport: { width, height }, colorScheme: theme, locale: lang === 'ko' ? 'ko-KR' : 'en-US', hasTouch: phone, isMobile: phone, ...more });
+  const page = await context.newPage();
+  page.setDefaultTimeout(patience);
+  const wrong = [];
+  page.on('pageerror', (e) => wrong.push(`page error: ${e.message}`));
+  page.on('console', (m) => {
+    if (m.type() === 'error' && !/status of (404|403|409|429)/.test(m.text())) wrong.push(`console: ${m.text()}`);
+  });
+  page.on('request', (r) => {
+    const u = new URL(r.url());
+    if (!['data:', 'blob:'].includes(u.protocol) && u.host !== new URL(url).host) wrong.push(`outside request: ${r.url()}`);
+  });
+  const t = lang === 'ko' ? ko : en;
+  return {
+    page, context, t, url,
+    async start() {
+      await page.goto(url + '/');
+      await page.getByRole('button', { name: t.start }).click();
+      await page.locator('.task.current').waitFor();
+      if (!phone) await this.prompt();
+      return this;
+    },
+    /** Waits for a prompt in the terminal in front. */
+    prompt: () => page.waitForFunction(() => /\$\s*$/.test(document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.trimEnd() ?? ''), undefined, { timeout: patience }),
+    /** What the terminal in front shows. */
+    screen: () => page.locator('.screen:not([hidden]) .xterm-rows').innerText(),
+    shows: (text) => page.waitForFunction((s) => document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.replaceAll('\u00a0', ' ').includes(s), text, { timeout: patience }),
+    focusTerminal: () => page.evaluate(() => document.querySelector('.screen:not([hidden]) textarea')?.focus()),
+    /** Types a command line and Enter. */
+    async type(line) {
+      await this.prompt();
+      await this.focusTerminal();
+      await page.keyboard.type(line);
+      await page.keyboard.press('Enter');
+    },
+    ticked: (n) => page.locator('.task.done').nth(n - 1).waitFor(),
+    async leave() {
+      await context.close();
+      assert.deepEqual(wrong, []);
+    },
+  };
+}
+
+const ko = { start: '첫 배포 시작하기', again: '이어서 하기', wrong: '방금 입력', hint: '힌트 1 보기', apply: '저장하고 적용', undo: '되돌리기', manifest: '매니페스트', table: '표', run: /^실행:/, insert: /^프롬프트에 넣기:/ };
+const en = { start: 'Start your first deployment', again: 'Continue', wrong: 'You typed', hint: 'Show hint 1', apply: 'Save and apply', undo: 'Undo', manifest: 'Manifest', table: 'Table', run: /^Run:/, insert: /^Insert at the prompt:/ };
