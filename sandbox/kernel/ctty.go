@@ -295,3 +295,17 @@ func (p *Process) SetForegroundGroup(fd, pgid int) error {
 	t.fg = r.group
 	return nil
 }
+
+// Notice shows text on p's controlling terminal, as far as it takes it now: for the kernel's owner to tell why a program waits. It does
+// nothing for a process without one.
+func (p *Process) Notice(text string) {
+	p.m.mu.Lock()
+	t := (*TTY)(nil)
+	if p.session != nil {
+		t = p.session.tty
+	}
+	p.m.mu.Unlock()
+	if t != nil {
+		t.writeOutput([]byte(text))
+	}
+}

@@ -11,7 +11,7 @@
 // Errors that a guest may see are bare syscall.Errno values; io.EOF is the end of a stream. A process being killed shows as ErrKilled in
 // its own calls and nowhere else.
 //
-// Lock order: Machine.mu → Account.mu → Cgroup.mu → TTY.mu, pipe.mu, fdTable.mu → scheduler.mu, bandwidth.mu. Watch callbacks and
+// Lock order: Machine.mu → TTY.mu, pipe.mu, Socket.mu → Account.mu → Cgroup.mu → fdTable.mu, scheduler.mu, bandwidth.mu. Watch callbacks and
 // Process.kick take no lock, so they may be called under any.
 package kernel
 
@@ -56,6 +56,9 @@ type HostConfig struct {
 	Clock  Clock // for accounts' CPU limits; nil = the wall clock
 	// Trusted says which programs came with Drydock, by digest ("sha256:…"); nil = none. See wasm.LoadOptions.
 	Trusted func(digest string) bool
+	// Compiling is told how far a program has come that by waits for in spawn or exec; it may write to by's terminal with Notice. It must
+	// not block. nil = nobody.
+	Compiling func(by *Process, path string, p wasm.Progress)
 	// Exec makes the program of a file (its wasm header was not looked at yet); nil = Engine.Load by the digest of its content. ENOEXEC.
 	Exec func(ctx context.Context, f *vfs.File) (Program, error)
 }

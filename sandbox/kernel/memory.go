@@ -64,6 +64,9 @@ func (c *Cgroup) tryCharge(delta int64) (shortage, bool) {
 // Grow charges delta bytes of linear memory to p (wasm.Guest). When there is no room the OOM killer looks for a victim: if it is another
 // process, p waits for its end.
 func (p *Process) Grow(delta int64) bool {
+	if l := (*p.limits.Load())[RLIMIT_AS]; delta > 0 && uint64(p.mem.Load()+delta) > l.Soft {
+		return false // RLIMIT_AS: memory.grow answers −1, nobody is killed
+	}
 	for {
 		short, ok := p.cgroup.tryCharge(delta)
 		if ok {

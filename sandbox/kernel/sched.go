@@ -48,6 +48,8 @@ type entity struct {
 	kids    []*entity // the active ones
 	since   uint64    // leaves: order of waiting
 	grant   chan struct{}
+	mark    uint64 // leaves: scheduler.grants when it began to wait
+	passed  uint64 // leaves: the most slots others were given while it waited
 }
 
 func (e *entity) init(parent *entity, weight, credit int64) {
@@ -126,6 +128,7 @@ func (s *scheduler) grantLocked() {
 			return
 		}
 		s.free--
+		e.passed = max(e.passed, s.grants-e.mark)
 		s.grants++
 		s.waitLocked(e, -1)
 		e.grant <- struct{}{} // has room: a leaf waits for one grant at a time
@@ -134,7 +137,7 @@ func (s *scheduler) grantLocked() {
 
 func (s *scheduler) enqueueLocked(e *entity) {
 	s.seq++
-	e.since = s.seq
+	e.since, e.mark = s.seq, s.grants
 	s.waitLocked(e, 1)
 }
 

@@ -190,6 +190,9 @@ func (m *Machine) start(s *SpawnSpec, p *Process) error {
 	if p.ns.dead || p.parent.ended {
 		return syscall.ENOMEM
 	}
+	if len(m.pids.byNr) >= pidMax/2 || p.overNPROCLocked() {
+		return syscall.EAGAIN
+	}
 	q := p.parent
 	p.pid = p.ns.allocLocked(p)
 	if p.ns.init == nil {
@@ -215,6 +218,21 @@ func (m *Machine) start(s *SpawnSpec, p *Process) error {
 	m.acct.running.Add(1)
 	go p.main()
 	return nil
+}
+
+// overNPROCLocked is RLIMIT_NPROC: processes of one user on the machine; root is exempt.
+func (p *Process) overNPROCLocked() bool {
+	l, uid := (*p.limits.Load())[RLIMIT_NPROC], p.Cred().UID
+	if uid == 0 || l.Soft == RLIM_INFINITY {
+		return false
+	}
+	n := uint64(0)
+	for _, r := range p.m.pids.byNr {
+		if r.proc != nil && r.proc.Cred().UID == uid {
+			n++
+		}
+	}
+	return n >= l.Soft
 }
 
 // placeLocked gives p its session, group and terminal.
@@ -316,13 +334,27 @@ func (p *Process) image(ctx context.Context, v *vfs.View, file string, args, env
 		finished.Store(true)
 		p.kick()
 	}()
-	blocked := p.Block(finished.Load)
+	blocked := p.Block(func() bool { return finished.Load() || p.interrupted() })
+	stopped := !finished.Load()
 	cancel()
 	<-done
-	if blocked != nil {
+	switch {
+	case blocked != nil:
 		return nil, blocked
+	case stopped && err != nil:
+		return nil, syscall.EINTR
 	}
 	return img, err
+}
+
+// interrupted reports whether a caught signal is pending that a person sends to stop a wait.
+func (p *Process) interrupted() bool {
+	if !p.SignalPending() {
+		return false
+	}
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	return p.pending&(SIGINT.bit()|SIGQUIT.bit()|SIGTERM.bit()|SIGHUP.bit()) != 0
 }
 
 // errNotCompiled says that a program must be compiled first.
@@ -460,7 +492,7 @@ func (h *Host) program(ctx context.Context, f *vfs.File, head []byte, compile bo
 		return nil, errNotCompiled
 	}
 	trusted := h.cfg.Trusted != nil && h.cfg.Trusted(digest)
-	p, err := h.cfg.Engine.Load(ctx, digest, func() ([]byte, error) { return data, nil }, wasm.LoadOptions{Trusted: trusted, Progress: progressOf(ctx)})
+	p, err := h.cfg.Engine.Load(ctx, digest, func() ([]byte, error) { return data, nil }, wasm.LoadOptions{Trusted: trusted, Progress: h.progress(ctx, f)})
 	switch {
 	case err == nil:
 		return p, nil
@@ -480,9 +512,17 @@ func WithProgress(ctx context.Context, f func(wasm.Progress)) context.Context {
 	return context.WithValue(ctx, progressKey{}, f)
 }
 
-func progressOf(ctx context.Context) func(wasm.Progress) {
-	f, _ := ctx.Value(progressKey{}).(func(wasm.Progress))
-	return f
+// progress is who is told of a compilation: the context's function, or the host's hook with the process that waits.
+func (h *Host) progress(ctx context.Context, f *vfs.File) func(wasm.Progress) {
+	if g, ok := ctx.Value(progressKey{}).(func(wasm.Progress)); ok {
+		return g
+	}
+	p := FromContext(ctx)
+	if p == nil || h.cfg.Compiling == nil {
+		return nil
+	}
+	name := f.Path()
+	return func(pr wasm.Progress) { h.cfg.Compiling(p, name, pr) }
 }
 
 // Spawn starts a child of p: Machine.Spawn by the guest itself. EINTR when a signal interrupts while the program is compiled.
