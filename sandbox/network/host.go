@@ -349,14 +349,16 @@ func truncateDNS(query, reply []byte) []byte {
 	return cut[:questionEnd(cut)]
 }
 
-// questionEnd is where the first question ends; the header's end if it is malformed.
+// questionEnd is where the first question ends, which is the only one that is kept; the header's end if there is none or it is malformed.
 func questionEnd(m []byte) int {
-	for i := dnsHeader; i < len(m); i += int(m[i]) + 1 {
-		if m[i] == 0 {
-			if i+5 <= len(m) {
+	if m[4]|m[5] != 0 {
+		for i := dnsHeader; i < len(m) && m[i] < 64; i += int(m[i]) + 1 {
+			if m[i] == 0 && i+5 <= len(m) && i-dnsHeader < 255 {
+				m[4], m[5] = 0, 1
 				return i + 5
+			} else if m[i] == 0 {
+				break
 			}
-			break
 		}
 	}
 	m[4], m[5] = 0, 0

@@ -109,6 +109,7 @@ type Instance struct {
 	slice   int64
 	pace    int64     // the longest slice it may have now
 	since   time.Time // when the slice began
+	waited  bool      // the guest settled in this slice: it was about to wait
 	image   int64     // bytes of the image it began with
 	grown   int64     // bytes of memory, image included
 	memory  memory
@@ -137,36 +138,35 @@ func (i *Instance) GrownBytes() int64 { return i.private.Load() }
 func (i *Instance) Settle() (used int64) {
 	left := int64(i.fuel.Get())
 	used = i.slice - left
-	i.slice = left
+	i.slice, i.waited = left, true
 	return used
 }
 
 func refill(ctx context.Context, _ api.Module, _ []uint64) {
 	i := FromContext(ctx)
+	i.setPace(time.Since(i.since))
 	used := i.Settle()
 	i.checkStack()
 	next, err := i.guest.Refill(used)
 	if err != nil {
 		Stop(err)
 	}
-	i.slice = min(max(next, MinSlice), i.setPace())
+	i.slice = min(max(next, MinSlice), i.pace)
 	i.fuel.Set(uint64(i.slice))
+	i.since, i.waited = time.Now(), false
 }
 
-// setPace is the most the next slice may be, by how long the last one took. Time in host calls counts too: a guest that often waits needs no long ones.
-func (i *Instance) setPace() int64 {
-	now := time.Now()
-	took := now.Sub(i.since)
-	i.since = now
+// setPace bounds the next slice by how long the last one took, if the guest did not wait for something in it.
+func (i *Instance) setPace(took time.Duration) {
 	switch {
 	case i.pace == 0:
 		i.pace = firstSlice
+	case i.waited:
 	case took > slow:
 		i.pace = MinSlice
 	case took < quick:
 		i.pace = min(i.pace*2, MaxSlice)
 	}
-	return i.pace
 }
 
 // grow charges the memory's new size; it runs inside memory.grow.
