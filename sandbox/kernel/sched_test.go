@@ -193,6 +193,8 @@ func TestWakingPassesSpinners(t *testing.T) {
 	for !p.exited() {
 		p.kick()
 	}
+	l.host.sched.mu.Lock()
+	defer l.host.sched.mu.Unlock()
 	if p.sched.passed > 0 {
 		t.Errorf("a guest that woke saw %d slots go to others", p.sched.passed)
 	}
