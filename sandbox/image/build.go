@@ -41,7 +41,7 @@ type Recipe struct {
 type Blob struct {
 	Layer
 	Data        []byte            // as transferred
-	FileDigests map[string]string // path → "sha256:…" of executable files
+	FileDigests map[string]string // path → "sha256:…" of WebAssembly modules
 }
 
 // Built is an assembled image.
@@ -210,7 +210,7 @@ func layerBlob(files []File, when time.Time, pack Packer) (Blob, error) {
 	}
 	l := Blob{Layer: Layer{DiffID: DigestOf(plain)}}
 	for _, f := range files {
-		if f.Mode&0o111 != 0 && !f.Dir && f.Symlink == "" && f.Hardlink == "" {
+		if bytes.HasPrefix(f.Data, []byte("\x00asm")) {
 			if l.FileDigests == nil {
 				l.FileDigests = map[string]string{}
 			}

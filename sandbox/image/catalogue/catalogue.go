@@ -6,15 +6,20 @@
 package catalogue
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/drydock-labs/drydock/sandbox/image"
+	"github.com/drydock-labs/drydock/sandbox/vfs"
 )
 
 //go:embed all:dist
@@ -100,6 +105,67 @@ func Machine(s *image.Store, name string) (*image.Image, error) {
 		return nil, err
 	}
 	return s.Image(d)
+}
+
+// Program is a WebAssembly module of the catalogue.
+type Program struct {
+	Name   string // last part of its path in the image: "coreutils"
+	Digest string // "sha256:…"
+	path   string
+	layer  image.Layer
+}
+
+// Programs are all modules of the embedded catalogue, each once, by name: what a machine may trust and what can be compiled ahead.
+func Programs() ([]Program, error) {
+	b, err := dist.ReadFile("dist/catalogue.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrEmpty
+	}
+	if err != nil {
+		return nil, err
+	}
+	var x Index
+	if err := json.Unmarshal(b, &x); err != nil {
+		return nil, fmt.Errorf("catalogue.json: %w", err)
+	}
+	return x.programs(), nil
+}
+
+func (x Index) programs() []Program {
+	var l []Program
+	seen := map[string]bool{}
+	for _, id := range slices.Sorted(maps.Keys(x.Layers)) {
+		for _, p := range slices.Sorted(maps.Keys(x.Layers[id].Files)) {
+			d := x.Layers[id].Files[p]
+			if seen[d] {
+				continue
+			}
+			seen[d] = true
+			l = append(l, Program{path.Base(p), d, p, image.Layer{Digest: x.Layers[id].Blob, DiffID: id, MediaType: x.Layers[id].MediaType}})
+		}
+	}
+	slices.SortFunc(l, func(a, b Program) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Digest, b.Digest))
+	})
+	return l
+}
+
+// Read is the module's bytes, shared: never write to them.
+func (p Program) Read(s *image.Store) ([]byte, error) {
+	t, err := s.Content.Tree(p.layer)
+	if err != nil {
+		return nil, err
+	}
+	f, err := vfs.NewNamespace(t).View(vfs.Root).Open(nil, p.path, vfs.O_RDONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.path, err)
+	}
+	defer f.Close()
+	b, d, ok := f.Content()
+	if !ok || d != p.Digest {
+		return nil, fmt.Errorf("%s: %w", p.path, image.ErrDigest)
+	}
+	return b, nil
 }
 
 // source reads blobs of the layout.

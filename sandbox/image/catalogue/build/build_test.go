@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"slices"
@@ -44,6 +45,7 @@ func TestCatalogue(t *testing.T) {
 	if d := cmp.Diff(string(first), string(second)); d != "" || err != nil {
 		t.Errorf("two builds differ: %v %s", err, d)
 	}
+	checkPrograms(t, first)
 	s, err := catalogue.Open(os.DirFS(dist), catalogue.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +79,19 @@ func TestCatalogue(t *testing.T) {
 		if b, err := v.ReadFile("/usr/local/bin/kubectl", 100); string(b) != "\x00asmkubectl" || err != nil {
 			t.Errorf("%s: %q %v", name, b, err)
 		}
+	}
+}
+
+// checkPrograms: every guest's digest is known, and nothing else's.
+func checkPrograms(t *testing.T, index []byte) {
+	t.Helper()
+	for _, g := range guests {
+		if !bytes.Contains(index, []byte(image.DigestOf([]byte("\x00asm"+g)))) {
+			t.Errorf("the digest of %s is not in the index", g)
+		}
+	}
+	if bytes.Contains(index, []byte(".sh")) {
+		t.Error("a script is listed as a program")
 	}
 }
 

@@ -35,7 +35,7 @@ func (p programs) machines() []recipe {
 		opt = append(opt, dir(d, 0o755))
 	}
 	cfg := image.Config{Entrypoint: []string{"/bin/bash", "-l"}, Env: []string{searchPath, "LANG=C.UTF-8"}, Labels: map[string]string{"org.opencontainers.image.vendor": "Drydock"}}
-	needs := []string{"coreutils", "shell", "vi", "kubectl"}
+	needs := []string{"coreutils", "shell", "kubectl"}
 	return []recipe{
 		{scope: catalogue.MachineScope, needs: needs, Recipe: image.Recipe{Names: []string{catalogue.Workstation}, Created: released, Config: cfg, Layers: [][]image.File{p.base(), kubectl, append(system, home...)}}},
 		{scope: catalogue.MachineScope, needs: needs, Recipe: image.Recipe{Names: []string{catalogue.Node}, Created: released, Config: cfg, Layers: [][]image.File{p.base(), kubectl, append(system, opt...)}}},

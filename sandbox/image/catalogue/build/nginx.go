@@ -116,7 +116,7 @@ func (p programs) nginx(short, version string, names ...string) recipe {
 	)
 	server := []image.File{program("usr/sbin/nginx", p.wasm["httpd"])}
 	env := []string{searchPath, "NGINX_VERSION=" + version, "PKG_RELEASE=1~drydock"}
-	return recipe{needs: []string{"coreutils", "shell", "vi", "httpd"}, Recipe: image.Recipe{Names: names, Created: released,
+	return recipe{needs: []string{"coreutils", "shell", "httpd"}, Recipe: image.Recipe{Names: names, Created: released,
 		Config: image.Config{Entrypoint: []string{"/docker-entrypoint.sh"}, Cmd: []string{"nginx", "-g", "daemon off;"}, Env: env, ExposedPorts: []string{"80/tcp"},
 			StopSignal: "SIGQUIT", Labels: labels("nginx", version)},
 		Layers: [][]image.File{p.base(), server, files}, Comment: strings.TrimSpace("nginx " + version)}}

@@ -59,7 +59,7 @@ func osRelease(pretty, of, version string) string {
 func (p programs) base() []image.File {
 	l := []image.File{
 		program("bin/coreutils", p.wasm["coreutils"]), {Path: "bin/busybox", Hardlink: "bin/coreutils"}, {Path: "usr/bin/env", Hardlink: "bin/coreutils"},
-		program("bin/sh", p.wasm["shell"]), program("usr/bin/vi", p.wasm["vi"]),
+		program("bin/sh", p.wasm["shell"]),
 		dir("root", 0o700), dir("tmp", 0o1777), dir("var/tmp", 0o1777), dir("home", 0o755), dir("proc", 0o555), dir("sys", 0o555), dir("dev", 0o755), dir("etc", 0o755),
 		dir("mnt", 0o755), dir("run", 0o755), dir("sbin", 0o755), dir("usr/local/bin", 0o755), dir("usr/local/sbin", 0o755), dir("usr/sbin", 0o755), dir("var/log", 0o755),
 		{Path: "var/run", Symlink: "../run"},
@@ -67,6 +67,9 @@ func (p programs) base() []image.File {
 		text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nbin:x:2:2:bin:/bin:/bin/false\nwww-data:x:82:82:www-data:/var/www:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n"),
 		text("etc/shells", "/bin/sh\n"), text("etc/hostname", "localhost\n"), text("etc/nsswitch.conf", "hosts: files dns\n"),
 		text("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"), text("etc/resolv.conf", ""),
+	}
+	if p.wasm["vi"] != nil { // -partial builds do without
+		l = append(l, program("usr/bin/vi", p.wasm["vi"]))
 	}
 	for _, a := range p.applets {
 		switch a {
@@ -118,7 +121,7 @@ func (p programs) shellImage(of, version string, cmd []string, names ...string) 
 	if of == "alpine" {
 		etc = append(etc, text("etc/alpine-release", version+".0\n"), text("etc/profile", profile))
 	}
-	return recipe{needs: []string{"coreutils", "shell", "vi"}, Recipe: image.Recipe{Names: names, Created: released,
+	return recipe{needs: []string{"coreutils", "shell"}, Recipe: image.Recipe{Names: names, Created: released,
 		Config: image.Config{Cmd: cmd, Env: []string{searchPath}, Labels: labels(of, version)}, Layers: [][]image.File{p.base(), etc}}}
 }
 
@@ -141,7 +144,7 @@ func (p programs) curl() recipe {
 		text("etc/group", "root:x:0:\ncurl_group:x:101:curl_user\nusers:x:100:\nnogroup:x:65534:\n"),
 		{Path: "home/curl_user", Dir: true, Mode: 0o755, UID: 100, GID: 101},
 	}
-	return recipe{needs: []string{"coreutils", "shell", "vi"}, Recipe: image.Recipe{Names: []string{"curlimages/curl:" + version, "curlimages/curl:latest"}, Created: released,
+	return recipe{needs: []string{"coreutils", "shell"}, Recipe: image.Recipe{Names: []string{"curlimages/curl:" + version, "curlimages/curl:latest"}, Created: released,
 		Config: image.Config{Entrypoint: []string{"/entrypoint.sh"}, Cmd: []string{"curl"}, User: "curl_user", WorkingDir: "/home/curl_user", Env: []string{searchPath}, Labels: labels("curlimages/curl", version)},
 		Layers: [][]image.File{p.base(), add}}}
 }
