@@ -68,9 +68,9 @@ func (c *Container) system(v *vfs.View) error {
 		flags          vfs.MountFlags
 	}{
 		{"proc", "/proc", c.r.m.ProcFS(c.pidns), plain},
-		{"sysfs", "/sys", c.r.m.NewSys(c.cgroup), plain | vfs.MountReadOnly},
+		{"sysfs", "/sys", c.r.sys, plain | vfs.MountReadOnly},
 		{"tmpfs", "/dev", dev, vfs.MountNoSuid},
-		{"devpts", "/dev/pts", c.r.m.PtsFS(), vfs.MountNoSuid | vfs.MountNoExec},
+		{"devpts", "/dev/pts", c.r.pts, vfs.MountNoSuid | vfs.MountNoExec},
 		{"shm", "/dev/shm", shm, plain},
 	} {
 		if err := mountpoint(v, m.target, true); err != nil {

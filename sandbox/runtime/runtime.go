@@ -77,6 +77,8 @@ type Runtime struct {
 	m      *kernel.Machine
 	exits  exitQueue
 	cgroup lazyCgroup
+	sys    vfs.FS // immutable; each process sees its own cgroup in it
+	pts    vfs.FS // immutable
 
 	mu         sync.Mutex
 	sandboxes  map[string]*Sandbox   // guarded by mu
@@ -105,7 +107,7 @@ func New(cfg Config) (*Runtime, error) {
 	if cfg.Events == nil {
 		cfg.Events = func(Event) {}
 	}
-	r := &Runtime{cfg: cfg, m: cfg.Machine, sandboxes: map[string]*Sandbox{}, containers: map[string]*Container{}, volumes: map[volumeKey]*volume{}}
+	r := &Runtime{cfg: cfg, m: cfg.Machine, sys: cfg.Machine.SysFS(), pts: cfg.Machine.PtsFS(), sandboxes: map[string]*Sandbox{}, containers: map[string]*Container{}, volumes: map[volumeKey]*volume{}}
 	return r, nil
 }
 
