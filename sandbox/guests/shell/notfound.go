@@ -156,4 +156,3 @@ func (s *shell) commands(pathList string) []string {
 var builtinNames = [...]string{"alias", "bg", "cd", "command", "declare", "dirs", "echo", "eval", "exec", "exit", "export", "false", "fg", "getopts", "hash", "help",
 	"history", "jobs", "kill", "let", "local", "logout", "mapfile", "popd", "printf", "pushd", "pwd", "read", "readonly", "return", "set", "shift", "shopt", "source",
 	"test", "times", "trap", "true", "type", "ulimit", "umask", "unalias", "unset", "wait"}
-
