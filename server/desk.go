@@ -236,7 +236,7 @@ func (b *bench) hangUp() {
 	defer b.mu.Unlock()
 	b.gone = true
 	for _, t := range b.terminals {
-		t.dismiss()
+		t.dismiss(&Refusal{Code: "lab-reset"})
 	}
 }
 

@@ -630,6 +630,11 @@ func (t *doubleTerminal) Write(_ context.Context, p []byte) error {
 			t.line = nil
 			t.print("^C\r\n\x1b]133;D;130\a")
 			t.prompt()
+		case 21:
+			for range t.line {
+				t.print("\b \b")
+			}
+			t.line = nil
 		case 127:
 			if n := len(t.line); n > 0 {
 				back := "\b \b"

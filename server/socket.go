@@ -121,9 +121,14 @@ func (s *Server) terminal(c echo.Context) error {
 			p, reset, over, err := t.next(ctx, v)
 			switch {
 			case err != nil:
+				if ctx.Err() == nil {
+					k.goodbye(err) // before typed's Read is cancelled, which breaks the connection
+				}
 				return err
 			case over:
-				return k.sendJSON(ctx, toTerminal{Type: "exit"})
+				err := k.sendJSON(ctx, toTerminal{Type: "exit"})
+				_ = k.Close(websocket.StatusNormalClosure, "") // before typed's Read is cancelled
+				return err
 			case reset:
 				err = paint(ctx, k, p, "")
 			default:

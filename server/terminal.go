@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ type viewer struct {
 	at      int64 // next byte to send
 	painted int64 // the page has painted everything before
 	gone    chan struct{}
+	why     error // why it was dismissed
 }
 
 func newTerminal(t Terminal, machine string, commands *lessons.Commands, now func() time.Time) *terminal {
@@ -135,7 +137,7 @@ func (t *terminal) next(ctx context.Context, v *viewer) (p []byte, reset, over b
 		select {
 		case <-grown:
 		case <-v.gone:
-			return nil, false, false, context.Canceled
+			return nil, false, false, v.why
 		case <-ctx.Done():
 			return nil, false, false, ctx.Err()
 		}
@@ -162,12 +164,13 @@ func (t *terminal) makeRoom() {
 	t.room = make(chan struct{})
 }
 
-// dismiss makes every viewer leave.
-func (t *terminal) dismiss() {
+// dismiss makes every viewer leave, and says why.
+func (t *terminal) dismiss(why error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for v := range t.viewers {
 		delete(t.viewers, v)
+		v.why = why
 		close(v.gone)
 	}
 	t.makeRoom()
@@ -181,7 +184,7 @@ func (t *terminal) ended() bool {
 
 // close hangs up and waits for the reader.
 func (t *terminal) close() {
-	t.dismiss()
+	t.dismiss(&problem{status: http.StatusGone, Code: "lab-gone"})
 	t.stop()
 	_ = t.term.Close() // a shell that is gone already is closed enough
 	<-t.done
