@@ -52,7 +52,7 @@ type Limits struct {
 }
 
 // Untrusted are the limits of modules that a learner may have made: a compile that takes about a second at most.
-var Untrusted = Limits{ModuleBytes: 16 << 20, Functions: 60_000, FunctionBody: 256 << 10, Nesting: 1_000, Locals: 10_000, Values: 1 << 20, TableEntries: 100_000, MemoryPages: 16 << 10}
+var Untrusted = Limits{ModuleBytes: 16 << 20, Functions: 60_000, FunctionBody: 256 << 10, Nesting: 5_000, Locals: 10_000, Values: 1 << 20, TableEntries: 100_000, MemoryPages: 16 << 10}
 
 // Trusted are the limits of programs that came with Drydock.
 var Trusted = Limits{ModuleBytes: 256 << 20, Functions: 500_000, FunctionBody: 8 << 20, Nesting: 10_000, Locals: 50_000, Values: 64 << 20, TableEntries: 1_000_000, MemoryPages: 16 << 10, Image: true}
