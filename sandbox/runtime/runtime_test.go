@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	stdruntime "runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -813,5 +814,29 @@ func BenchmarkContainer(b *testing.B) {
 		x.mu.Lock()
 		x.events = nil
 		x.mu.Unlock()
+	}
+}
+
+// BenchmarkIdle is what a sandbox with one container costs the heap while nothing runs in it.
+func BenchmarkIdle(b *testing.B) {
+	x := newBench(b)
+	_, err := x.PullImage(ctx, "test", nil)
+	x.ok(err)
+	const n = 200
+	for b.Loop() {
+		var before, after stdruntime.MemStats
+		stdruntime.GC()
+		stdruntime.ReadMemStats(&before)
+		var boxes []string
+		for range n {
+			boxes = append(boxes, x.sandbox(SandboxSpec{Name: "p"}))
+			x.create(boxes[len(boxes)-1], ContainerSpec{})
+		}
+		stdruntime.GC()
+		stdruntime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "heapB/pod")
+		for _, id := range boxes {
+			x.ok(x.RemovePodSandbox(ctx, id))
+		}
 	}
 }

@@ -179,6 +179,9 @@ func (k *sink) Name() string      { return fmt.Sprintf("pipe:[%d]", k.s+1) }
 func (k *sink) Kind() kernel.Kind { return kernel.KindPipe }
 func (k *sink) Release()          {}
 
+// Reopen is what opening /proc/self/fd/1 gives: the same log.
+func (k *sink) Reopen() *kernel.FD { return kernel.NewFD(&sink{k.c, k.s}) }
+
 // streams gives a container's first process its descriptors. in is the end to write its standard input to.
 func (c *Container) streams(s *kernel.SpawnSpec) (in *kernel.FD, tty *kernel.TTY) {
 	if c.spec.TTY {
