@@ -110,7 +110,8 @@ func (h *httpClient) request(gr schema.GroupResource, obj runtime.Object, verb s
 	if err != nil {
 		return nil, err
 	}
-	return c.Verb(verb).Resource(gr.Resource), nil
+	// Retrying a 429 would hide what a caller has to decide, such as an eviction that a budget stops.
+	return c.Verb(verb).Resource(gr.Resource).MaxRetries(0), nil
 }
 
 func (h *httpClient) send(ctx context.Context, verb string, gr schema.GroupResource, ns, name, sub string, obj runtime.Object) (runtime.Object, error) {
@@ -201,14 +202,4 @@ func (h *httpClient) Subresource(ctx context.Context, gr schema.GroupResource, n
 		verb = "PUT"
 	}
 	return h.send(ctx, verb, gr, ns, name, sub, obj)
-}
-
-// Client returns a client that writes under an identity; its name in managedFields is that of upstream's component with this identity.
-func (c *Cluster) Client(who user.Info) store.Client {
-	return c.ClientAs(who, managerOf(who.GetName()))
-}
-
-// ClientAs is Client with a manager's name.
-func (c *Cluster) ClientAs(who user.Info, manager string) store.Client {
-	return c.HTTPClient(who, manager)
 }

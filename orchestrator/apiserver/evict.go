@@ -4,10 +4,8 @@ import (
 	"context"
 	"net/http"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/rest"
 	podstore "k8s.io/kubernetes/pkg/registry/core/pod/storage"
 )
@@ -60,6 +58,6 @@ func (r *refusedProxy) NewConnectOptions() (runtime.Object, bool, string) {
 
 // Connect implements rest.Connecter.
 func (r *refusedProxy) Connect(context.Context, string, runtime.Object, rest.Responder) (http.Handler, error) {
-	return nil, apierrors.NewGenericServerResponse(http.StatusNotImplemented, "proxy", schema.GroupResource{Resource: r.kind}, "",
-		"a lab's API server does not proxy HTTP to pods, Services and nodes; use `kubectl port-forward`", 0, true)
+	return nil, failure(http.StatusNotImplemented, metav1.StatusReasonServiceUnavailable,
+		r.kind+": a lab's API server does not proxy HTTP to pods, Services and nodes; use `kubectl port-forward`")
 }

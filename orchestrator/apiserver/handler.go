@@ -8,6 +8,7 @@ import (
 	"github.com/drydock-labs/drydock/orchestrator/store"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
@@ -19,7 +20,7 @@ func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		c, ok := ClusterFrom(req.Context())
 		if !ok {
-			refuse(w, req, apierrors.NewGenericServerResponse(http.StatusNotFound, "get", schema.GroupResource{}, "", "there is no such cluster", 0, true))
+			refuse(w, req, failure(http.StatusNotFound, metav1.StatusReasonNotFound, "there is no such cluster"))
 			return
 		}
 		c.serveOutside(w, req)
@@ -57,6 +58,11 @@ func (c *Cluster) serve(w http.ResponseWriter, req *http.Request) {
 		ctx = store.WithCause(ctx, store.Cause{Kind: store.CauseRequest, Component: component, Detail: req.Method + " " + req.URL.Path})
 	}
 	c.server.handler.ServeHTTP(w, req.WithContext(ctx))
+}
+
+// failure is an error with a text of our own.
+func failure(code int32, reason metav1.StatusReason, text string) *apierrors.StatusError {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: text}}
 }
 
 // refuse answers with an error as the API server does, in the format that the client accepts.

@@ -99,7 +99,7 @@ func TestKubectl(t *testing.T) {
 	config := listen(t, testServer(t), ca, c).kubeconfig(t, c, "admin", "system:masters")
 	rows := []struct {
 		name, args, stdin, out, err string // fields of want: substrings of stdout and stderr
-		fails                      bool
+		fails                       bool
 	}{
 		{name: "version", args: "version", out: "Server Version: v1.37.2+drydock"},
 		{name: "apply", args: "apply -f -", stdin: webYAML, out: "service/web created"},

@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
@@ -185,8 +184,8 @@ func target(ctx context.Context, pods registrypod.ResourceGetter, name string) (
 func overSPDY(serve func(w http.ResponseWriter, req *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if wsstream.IsWebSocketRequest(req) {
-			refuse(w, req, apierrors.NewGenericServerResponse(http.StatusBadRequest, "connect", schema.GroupResource{}, "",
-				"streams over WebSocket are not served here, only over SPDY/3.1; kubectl and client-go fall back to it by themselves", 0, true))
+			refuse(w, req, failure(http.StatusBadRequest, metav1.StatusReasonBadRequest,
+				"streams over WebSocket are not served here, only over SPDY/3.1; kubectl and client-go fall back to it by themselves"))
 			return
 		}
 		serve(w, req)

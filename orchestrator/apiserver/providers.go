@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -91,7 +90,7 @@ func (p provider) NewRESTStorage(src serverstorage.APIResourceConfigSource, opts
 				seen[st] = true
 				st.BeginCreate = stampFirst(st.BeginCreate)
 			}
-			if _, creates := storage.(rest.Creater); creates && genericStore(storage) == nil && stored[schema.GroupResource{Group: p.GroupName(), Resource: name}] {
+			if _, ok := storage.(rest.StandardStorage); ok && genericStore(storage) == nil {
 				return info, fmt.Errorf("storage of %s/%s %s has no generic store to stamp new objects in", p.GroupName(), version, name)
 			}
 		}
@@ -100,22 +99,32 @@ func (p provider) NewRESTStorage(src serverstorage.APIResourceConfigSource, opts
 	return info, nil
 }
 
-// stored are resources whose storage hides its store; stamping them must not be forgotten.
-var stored = map[schema.GroupResource]bool{{Resource: "namespaces"}: true, {Resource: "pods"}: true, {Resource: "services"}: true}
-
-// genericStore finds the generic store inside one of upstream's storages: most embed it, namespaces keep it in an unexported field.
+// genericStore finds the generic store inside one of upstream's storages: most embed it, namespaces keep it in an unexported field, RBAC's
+// embed another storage.
 func genericStore(s rest.Storage) *genericregistry.Store {
-	if st, ok := s.(*genericregistry.Store); ok {
-		return st
+	return storeIn(reflect.ValueOf(s))
+}
+
+func storeIn(v reflect.Value) *genericregistry.Store {
+	want := reflect.TypeFor[*genericregistry.Store]()
+	if v.Type() == want {
+		return (*genericregistry.Store)(v.UnsafePointer())
 	}
-	v := reflect.ValueOf(s)
-	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
 		return nil
 	}
-	want := reflect.TypeFor[*genericregistry.Store]()
-	for i := range v.Elem().NumField() {
-		if f := v.Elem().Field(i); f.Type() == want && !f.IsNil() {
+	for i := range v.NumField() {
+		f := v.Field(i)
+		if f.Type() == want && !f.IsNil() {
 			return (*genericregistry.Store)(f.UnsafePointer())
+		}
+		if v.Type().Field(i).Anonymous && f.Kind() == reflect.Interface && !f.IsNil() {
+			if st := storeIn(f.Elem()); st != nil {
+				return st
+			}
 		}
 	}
 	return nil

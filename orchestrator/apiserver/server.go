@@ -12,12 +12,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/drydock-labs/drydock/orchestrator/store"
 
 	_ "github.com/drydock-labs/drydock/orchestrator/apiserver/internal/generated" // before upstream's strategies
 
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/version"
 	apimachineryversion "k8s.io/apimachinery/pkg/version"
@@ -32,6 +34,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
 	basecompatibility "k8s.io/component-base/compatibility"
+	openapicommon "k8s.io/kube-openapi/pkg/common"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/controlplane"
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
@@ -73,6 +76,14 @@ type Server struct {
 	loopbackSet  *kubernetes.Clientset
 	template     *store.Cluster
 	transport    *transport
+
+	openAPI   *openapicommon.OpenAPIV3Config
+	endpoints sync.Map // endpointKey to *endpoint
+	convert   struct {
+		once      sync.Once
+		converter managedfields.TypeConverter
+		err       error
+	}
 }
 
 // effectiveVersion is upstream's, with our answer to /version.
@@ -147,7 +158,7 @@ func (s *Server) genericConfig(ev basecompatibility.EffectiveVersion) *genericap
 	c.FlowControl = nil
 	c.StorageObjectCountTracker = nil
 	c.DisabledPostStartHooks.Insert("max-in-flight-filter") // hooks are not run, and /readyz would wait for them
-	c.EnableProfiling, c.EnableMetrics = false, false // both are the process's, not a cluster's
+	c.EnableProfiling, c.EnableMetrics = false, false       // both are the process's, not a cluster's
 	c.Authentication.Authenticator = requestAuthenticator{}
 	c.Authorization.Authorizer = s.authorizer
 	c.RuleResolver = s.ruleResolver
@@ -169,6 +180,7 @@ func (s *Server) install(ev basecompatibility.EffectiveVersion) error {
 	if err != nil {
 		return err
 	}
+	s.openAPI = c.OpenAPIV3Config
 	s.generic, s.requestInfo, s.longRunning = generic, c.RequestInfoResolver, c.LongRunningFunc
 	cp := &controlplaneapiserver.Server{
 		GenericAPIServer:        generic,

@@ -35,7 +35,9 @@ var shared struct {
 // testServer is one server for all tests of the package: that is how it is used.
 func testServer(t testing.TB) *Server {
 	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = New(Config{Product: "test", Verify: os.Getenv("DRYDOCK_BENCH") == ""}) })
+	shared.once.Do(func() {
+		shared.server, shared.err = New(Config{Product: "test", Verify: os.Getenv("DRYDOCK_BENCH") == ""})
+	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -102,13 +103,14 @@ var support = map[schema.GroupResource]Support{
 	{Group: "node.k8s.io", Resource: "runtimeclasses"}:        {Stored, "nodes have one runtime"},
 	{Group: "policy", Resource: "poddisruptionbudgets"}:       {Stored, "evictions read them, but no controller keeps their status yet"},
 	{Group: "scheduling.k8s.io", Resource: "priorityclasses"}: {Acts, "admission sets pods' priority"},
-	{Group: "scheduling.k8s.io", Resource: "workloads"}:       {Stored, "the scheduler places pods one by one"},
 
 	{Group: "resource.k8s.io", Resource: "deviceclasses"}:          {Stored, "nodes have no devices"},
 	{Group: "resource.k8s.io", Resource: "devicetaintrules"}:       {Stored, "nodes have no devices"},
 	{Group: "resource.k8s.io", Resource: "resourceclaims"}:         {Stored, "nodes have no devices"},
 	{Group: "resource.k8s.io", Resource: "resourceclaimtemplates"}: {Stored, "nodes have no devices"},
 	{Group: "resource.k8s.io", Resource: "resourceslices"}:         {Stored, "nodes have no devices"},
+
+	{Group: "storagemigration.k8s.io", Resource: "storageversionmigrations"}: {Stored, "everything is stored in one version"},
 
 	{Group: "storage.k8s.io", Resource: "csidrivers"}:              {Stored, "no volume controller runs yet"},
 	{Group: "storage.k8s.io", Resource: "csinodes"}:                {Stored, "no volume controller runs yet"},
@@ -127,10 +129,7 @@ func SupportOf(gr schema.GroupResource) (Support, bool) {
 // SupportTable returns the whole table and its resources in order (group, then name).
 func SupportTable() ([]schema.GroupResource, map[schema.GroupResource]Support) {
 	keys := slices.SortedFunc(maps.Keys(support), func(a, b schema.GroupResource) int {
-		if c := compareStrings(a.Group, b.Group); c != 0 {
-			return c
-		}
-		return compareStrings(a.Resource, b.Resource)
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Resource, b.Resource))
 	})
 	return keys, maps.Clone(support)
 }

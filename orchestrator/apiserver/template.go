@@ -1,8 +1,11 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/drydock-labs/drydock/orchestrator/store"
@@ -27,7 +30,8 @@ const (
 // buildTemplate makes the cluster that all others are cloned from, through the server itself as upstream's post-start hooks would: system
 // namespaces and their default service accounts, RBAC, priority classes, and the Services of API server and DNS.
 func (s *Server) buildTemplate() error {
-	c, err := s.NewCluster(ClusterConfig{ID: "template"})
+	// Its uids are the same in every process, so that a seed gives a cluster the same uids again.
+	c, err := s.NewCluster(ClusterConfig{ID: "template", Rand: rand.NewChaCha8([32]byte{})})
 	if err != nil {
 		return err
 	}
@@ -82,15 +86,16 @@ func createRBAC(ctx context.Context, client kubernetes.Interface) error {
 			return fmt.Errorf("cluster role binding %s: %w", b.Name, err)
 		}
 	}
-	for ns, list := range bootstrappolicy.NamespaceRoles() {
-		for _, r := range list {
+	namespaceRoles, namespaceBindings := bootstrappolicy.NamespaceRoles(), bootstrappolicy.NamespaceRoleBindings()
+	for _, ns := range slices.Sorted(maps.Keys(namespaceRoles)) {
+		for _, r := range namespaceRoles[ns] {
 			if _, err := rbac.Roles(ns).Create(ctx, &r, metav1.CreateOptions{}); err != nil {
 				return fmt.Errorf("role %s/%s: %w", ns, r.Name, err)
 			}
 		}
 	}
-	for ns, list := range bootstrappolicy.NamespaceRoleBindings() {
-		for _, b := range list {
+	for _, ns := range slices.Sorted(maps.Keys(namespaceBindings)) {
+		for _, b := range namespaceBindings[ns] {
 			if _, err := rbac.RoleBindings(ns).Create(ctx, &b, metav1.CreateOptions{}); err != nil {
 				return fmt.Errorf("role binding %s/%s: %w", ns, b.Name, err)
 			}
@@ -102,7 +107,7 @@ func createRBAC(ctx context.Context, client kubernetes.Interface) error {
 // flattened gives aggregated roles the rules of the roles they select, in the order of those roles' names, as their controller does.
 func flattened(roles []rbacv1.ClusterRole) []rbacv1.ClusterRole {
 	roles = slices.Clone(roles)
-	slices.SortFunc(roles, func(a, b rbacv1.ClusterRole) int { return compareStrings(a.Name, b.Name) })
+	slices.SortFunc(roles, func(a, b rbacv1.ClusterRole) int { return cmp.Compare(a.Name, b.Name) })
 	for range 3 { // admin aggregates edit, which aggregates view
 		for i := range roles {
 			if roles[i].AggregationRule == nil {
@@ -112,16 +117,6 @@ func flattened(roles []rbacv1.ClusterRole) []rbacv1.ClusterRole {
 		}
 	}
 	return roles
-}
-
-func compareStrings(a, b string) int {
-	if a < b {
-		return -1
-	}
-	if a > b {
-		return 1
-	}
-	return 0
 }
 
 func aggregate(r rbacv1.ClusterRole, roles []rbacv1.ClusterRole) []rbacv1.PolicyRule {

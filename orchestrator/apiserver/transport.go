@@ -96,6 +96,9 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 	return w.body.Write(b)
 }
 
+// CloseNotify implements http.CloseNotifier, which upstream's wrappers demand of every writer that flushes; they look at the context.
+func (w *responseWriter) CloseNotify() <-chan bool { return nil }
+
 // Flush implements http.Flusher: the pipe has no buffer.
 func (w *responseWriter) Flush() { w.WriteHeader(http.StatusOK) }
 
