@@ -711,10 +711,14 @@ func TestUndoEnds(t *testing.T) {
 	p.start(t)
 	live := p.dial(t, "/live")
 	p.ask(t, "POST", lesson+"/reset", `{"to":"lab"}`)
-	follow(t, live, "the end of the undo", func(m toPage) bool { return m.Type == "progress" && !m.Undo })
-	if !p.labs.labs[0].isClosed() {
-		t.Error("the lab that can't come back is open")
+	select {
+	case <-p.labs.labs[0].Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the lab that can't come back is open")
 	}
+	second := p.labs.labs[1].ID()
+	follow(t, live, "the new lab", func(m toPage) bool { return m.Type == "hello" && m.Lab == second })
+	follow(t, live, "the end of the undo", func(m toPage) bool { return m.Type == "progress" && !m.Undo })
 }
 
 func TestPanic(t *testing.T) {

@@ -239,13 +239,17 @@ func (s *Server) live(c echo.Context) error {
 
 // liveBench streams one bench until another takes its place.
 func (s *Server) liveBench(ctx context.Context, k *socket, d *desk, b *bench) error {
+	page := ctx // what is half sent is sent whole when the lab ends: a cancelled write would break the connection before the goodbye
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var mu sync.Mutex // one message at a time
 	send := func(m toPage) error {
 		mu.Lock()
 		defer mu.Unlock()
-		return k.sendJSON(ctx, m)
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		return k.sendJSON(page, m)
 	}
 	p := b.run.Progress()
 	if err := send(toPage{Type: "hello", Lab: b.lab.ID(), Machines: b.lab.Machines(), Progress: &p, Undo: d.undoable(), Programs: b.lab.Programs()}); err != nil {
