@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"time"
 
-	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 )
 
 // Runtime runs the containers of one node. It has the shape of the Container Runtime Interface (k8s.io/cri-api), in Go values.

@@ -31,10 +31,13 @@ func story(t *testing.T, seed uint64) []store.Commit {
 	}})
 	l.create(informer.Services, &v1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"},
 		Spec: v1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []v1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}}}})
+	l.settle() // here and below: two writers at once would race
 	l.create(informer.Deployments, deployment("web", 6, "nginx:1.28", func(d *appsv1.Deployment) {
 		d.Spec.Template.Spec.Containers[0].ReadinessProbe = &v1.Probe{ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"true"}}}, InitialDelaySeconds: 2}
 	}))
+	l.settle()
 	l.create(informer.Deployments, deployment("flaky", 3, "flaky:1"))
+	l.settle()
 	l.create(informer.Deployments, deployment("gone", 2, "missing:1"))
 	l.settle()
 	l.advance(time.Minute)
@@ -52,7 +55,7 @@ func story(t *testing.T, seed uint64) []store.Commit {
 	}
 	l.advance(time.Minute)
 	l.patch(informer.Deployments, "default", "web", `{"spec":{"replicas":2}}`)
-	l.settle() // two writers at once would race
+	l.settle()
 	l.delete(informer.Deployments, "default", "gone")
 	l.settle()
 	l.advance(time.Minute)
