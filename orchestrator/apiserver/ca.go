@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"time"
 )
 
@@ -91,13 +92,21 @@ func (ca *CA) IssueClient(user string, groups []string, now, notAfter time.Time)
 	})
 }
 
-// IssueServer returns a certificate and key, as PEM, for a TLS server with these DNS names.
+// IssueServer returns a certificate and key, as PEM, for a TLS server with these DNS names and IP addresses.
 func (ca *CA) IssueServer(names []string, now, notAfter time.Time) (cert, key []byte, err error) {
-	return ca.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
+	template := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: names[0]},
 		NotBefore: now.AddDate(0, 0, -1), NotAfter: notAfter,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
+	}
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, n)
+		}
+	}
+	return ca.issue(template)
 }
 
 func (ca *CA) issue(template *x509.Certificate) (cert, key []byte, err error) {

@@ -44,12 +44,19 @@ type ClusterConfig struct {
 	ServiceCIDR string
 	// NodePortRange is "30000-32767" by default.
 	NodePortRange string
-	// LogBytes, MaxObjects and MaxWatches are as in store.Options.
-	LogBytes   int64
+	// LogBytes bounds the history that is kept (store.DefaultLogBytes).
+	LogBytes int64
+	// MaxObjects refuses creates beyond this many objects with 403, as a quota does (DefaultMaxObjects; negative: no limit).
 	MaxObjects int
+	// MaxWatches refuses watches beyond this many with 429 (DefaultMaxWatches; negative: no limit).
 	MaxWatches int
-	// MaxInFlight refuses requests from outside, but for watches and streams, beyond this many at a time with 429 (no limit).
+	// MaxStreams refuses, from outside, watches, logs, exec, attach and port-forward together beyond this many with 429 (DefaultMaxStreams
+	// beside the watches; negative: no limit).
+	MaxStreams int
+	// MaxInFlight refuses all other requests from outside beyond this many at a time with 429 (DefaultMaxInFlight; negative: no limit).
 	MaxInFlight int
+	// OnCrash is told when a request's handler panicked; the cluster is closed by then.
+	OnCrash func(Crash)
 }
 
 // Cluster is one cluster behind the shared server. All methods may be called from any goroutine.
@@ -61,9 +68,13 @@ type Cluster struct {
 	cidr   net.IPNet
 	ports  utilnet.PortRange
 
-	inFlight atomic.Int64
+	inFlight gauge
+	streams  gauge
+	bodies   gauge
+	turns    turns
 	closed   chan struct{}
 	once     sync.Once
+	crashed  atomic.Pointer[Crash]
 
 	mu         sync.Mutex
 	admission  *chain                 // built at the first write; protected by mu
@@ -97,7 +108,11 @@ func (s *Server) NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	if cfg.NodePortRange == "" {
 		cfg.NodePortRange = "30000-32767"
 	}
-	c := &Cluster{server: s, cfg: cfg, ca: cfg.CA, closed: make(chan struct{})}
+	c := &Cluster{server: s, cfg: cfg, ca: cfg.CA, closed: make(chan struct{}), turns: newTurns()}
+	c.inFlight.max, c.bodies.max = int64(limit(cfg.MaxInFlight, DefaultMaxInFlight)), maxBodies
+	if watches := limit(cfg.MaxWatches, DefaultMaxWatches); watches > 0 && cfg.MaxStreams >= 0 {
+		c.streams.max = int64(watches + limit(cfg.MaxStreams, DefaultMaxStreams))
+	}
 	c.ids.r = cfg.Rand
 	_, cidr, err := net.ParseCIDR(cfg.ServiceCIDR)
 	if err != nil {
@@ -109,7 +124,7 @@ func (s *Server) NewCluster(cfg ClusterConfig) (*Cluster, error) {
 		return nil, fmt.Errorf("cluster %s: node ports: %w", cfg.ID, err)
 	}
 	c.ports = *ports
-	o := store.Options{ID: cfg.ID, Clock: cfg.Clock, LogBytes: cfg.LogBytes, MaxObjects: cfg.MaxObjects, MaxWatches: cfg.MaxWatches, Verify: s.cfg.Verify, Actor: actor}
+	o := store.Options{ID: cfg.ID, Clock: cfg.Clock, LogBytes: cfg.LogBytes, MaxObjects: limit(cfg.MaxObjects, DefaultMaxObjects), MaxWatches: limit(cfg.MaxWatches, DefaultMaxWatches), Verify: s.cfg.Verify, Actor: actor}
 	if s.template == nil {
 		c.store = store.NewTemplate(s.kinds, o)
 		return c, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/drydock-labs/drydock/orchestrator/store"
 
@@ -14,28 +15,57 @@ import (
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 )
 
-// Handler serves requests from outside whose context names a cluster (WithCluster). Before upstream's chain it limits the cluster's requests
-// in flight and authenticates: whoever presents credentials that are not accepted is told why.
+// Handler serves requests from outside whose context names a cluster (WithCluster). Before upstream's chain it limits what the cluster's
+// clients may do at a time, and authenticates: whoever presents credentials that are not accepted is told why.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		c, ok := ClusterFrom(req.Context())
-		if !ok {
+		switch {
+		case !ok:
 			refuse(w, req, failure(http.StatusNotFound, metav1.StatusReasonNotFound, "there is no such cluster"))
-			return
+		case c.isClosed():
+			refuse(w, req, c.goneError())
+		case c.longRunning(req):
+			c.serveStream(w, req)
+		default:
+			c.serveRequest(w, req)
 		}
-		c.serveOutside(w, req)
 	})
 }
 
-func (c *Cluster) serveOutside(w http.ResponseWriter, req *http.Request) {
-	if !c.longRunning(req) {
-		if n := c.inFlight.Add(1); c.cfg.MaxInFlight > 0 && n > int64(c.cfg.MaxInFlight) {
-			c.inFlight.Add(-1)
-			refuse(w, req, apierrors.NewTooManyRequests(fmt.Sprintf("more than %d requests to this cluster at a time", c.cfg.MaxInFlight), 1))
-			return
-		}
-		defer c.inFlight.Add(-1)
+// serveStream serves a watch, a log or a stream to a container. Watches are limited where they are kept, in the store.
+func (c *Cluster) serveStream(w http.ResponseWriter, req *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // an earlier request on this connection may have left one
+	if !c.streams.add(1) {
+		refuse(w, req, apierrors.NewTooManyRequests(fmt.Sprintf("more than %d watches, logs and streams of this cluster at a time", c.streams.max), 1))
+		return
 	}
+	defer c.streams.sub(1)
+	c.authenticated(w, req)
+}
+
+// serveRequest serves a request that ends by itself.
+func (c *Cluster) serveRequest(w http.ResponseWriter, req *http.Request) {
+	if !c.inFlight.add(1) {
+		refuse(w, req, apierrors.NewTooManyRequests(fmt.Sprintf("more than %d requests to this cluster at a time", c.inFlight.max), 1))
+		return
+	}
+	defer c.inFlight.sub(1)
+	body := bodies{gauge: &c.bodies, slow: c.server.cfg.SlowClient}
+	defer body.release()
+	if err := body.read(w, req); err != nil {
+		refuse(w, req, err)
+		return
+	}
+	if c.turns.take(req.Context()) != nil {
+		return // the client has gone
+	}
+	tw := &turnWriter{ResponseWriter: w, ctx: req.Context(), turns: c.turns, deadline: http.NewResponseController(w), slow: c.server.cfg.SlowClient}
+	defer tw.done()
+	c.authenticated(tw, req)
+}
+
+func (c *Cluster) authenticated(w http.ResponseWriter, req *http.Request) {
 	who, err := c.AuthenticateRequest(req)
 	if err != nil {
 		refuse(w, req, apierrors.NewUnauthorized("Unauthorized: "+err.Error()))
@@ -58,6 +88,23 @@ func (c *Cluster) serve(w http.ResponseWriter, req *http.Request) {
 		ctx = store.WithCause(ctx, store.Cause{Kind: store.CauseRequest, Component: component, Detail: req.Method + " " + req.URL.Path})
 	}
 	c.server.handler.ServeHTTP(w, req.WithContext(ctx))
+}
+
+func (c *Cluster) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// goneError answers requests to a closed cluster.
+func (c *Cluster) goneError() *apierrors.StatusError {
+	if report := c.crashed.Load(); report != nil {
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("the cluster %s has stopped: %s panicked: %v", c.cfg.ID, report.Request, report.Value))
+	}
+	return apierrors.NewServiceUnavailable("the cluster " + c.cfg.ID + " is gone")
 }
 
 // failure is an error with a text of our own.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -152,66 +151,6 @@ func TestSupportTable(t *testing.T) {
 			t.Errorf("%s: no reason", gr)
 		}
 	}
-}
-
-// TestLimits: what goes beyond a cluster's limits gets a clear status.
-func TestLimits(t *testing.T) {
-	ca := testCA(t)
-	c := testCluster(t, ClusterConfig{ID: "small", ServerCA: ca.CertPEM(), MaxInFlight: 2, MaxWatches: 2})
-	small := testCluster(t, ClusterConfig{ID: "tiny", MaxObjects: 10})
-	ctx := context.Background()
-	_, err := adminClient(t, small).CoreV1().ConfigMaps("default").Create(ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, metav1.CreateOptions{})
-	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded the limit of 10 objects") {
-		t.Errorf("one object too many: %v", err)
-	}
-	client := adminClient(t, c)
-	for range 2 {
-		w, err := client.CoreV1().Pods("").Watch(ctx, metav1.ListOptions{ResourceVersion: "0"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer w.Stop()
-	}
-	retries := restclient.CopyConfig(c.RESTConfig("admin", "system:masters"))
-	if err := kubernetes.NewForConfigOrDie(retries).CoreV1().RESTClient().Get().Resource("pods").Param("watch", "true").MaxRetries(0).Do(ctx).Error(); !apierrors.IsTooManyRequests(err) {
-		t.Errorf("one watch too many: %v", err)
-	}
-
-	out := listen(t, testServer(t), ca, c)
-	cfg, err := restclient.TransportFor(out.restConfig(t, c, "admin", "system:masters"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Bodies that do not end keep their requests in flight.
-	var wg sync.WaitGroup
-	var held []*io.PipeWriter
-	refused := make(chan *http.Response, 8)
-	for range 8 {
-		body, w := io.Pipe()
-		held = append(held, w)
-		req, err := http.NewRequest("POST", out.url+"/api/v1/namespaces/default/configmaps", body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		wg.Go(func() {
-			if res, err := cfg.RoundTrip(req); err == nil {
-				res.Body.Close()
-				if res.StatusCode == http.StatusTooManyRequests {
-					refused <- res
-				}
-			}
-		})
-	}
-	for range 6 {
-		if res := <-refused; res.Header.Get("Retry-After") == "" {
-			t.Error("429 without Retry-After")
-		}
-	}
-	for _, w := range held {
-		w.CloseWithError(io.ErrUnexpectedEOF)
-	}
-	wg.Wait()
 }
 
 // TestWebSocketRefused: an upgrade to WebSocket is refused with a sentence; clients then use SPDY.

@@ -54,6 +54,8 @@ type Config struct {
 	EventTTL time.Duration
 	// RequestTimeout ends requests that are neither watches nor streams; default one minute, of wall time.
 	RequestTimeout time.Duration
+	// SlowClient is how long a client may take to send a request's body, or not read its answer; default 30 s, of wall time.
+	SlowClient time.Duration
 	// Verify makes every store check that shared objects are not changed: for tests.
 	Verify bool
 }
@@ -120,6 +122,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.RequestTimeout == 0 {
 		cfg.RequestTimeout = time.Minute
 	}
+	if cfg.SlowClient == 0 {
+		cfg.SlowClient = 30 * time.Second
+	}
 	ev, err := newEffectiveVersion(cfg.Version)
 	if err != nil {
 		return nil, err
@@ -164,6 +169,9 @@ func (s *Server) genericConfig(ev basecompatibility.EffectiveVersion) *genericap
 	c.RuleResolver = s.ruleResolver
 	c.AdmissionControl = clusterAdmission{}
 	c.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	c.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(stopOnPanic(api), c)
+	}
 	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
 	namer := openapinamer.NewDefinitionNamer(legacyscheme.Scheme)
 	c.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
