@@ -35,9 +35,9 @@ type lister struct {
 	sort                                 byte // n name, t time, S size, U none, X extension, v version
 	time                                 byte // m, a, c
 	format                               byte // 1 one per line, C columns, x across, m commas
-	quote                                bool
+	quote, double                        bool // shell quotes where needed; double quotes always
 	color                                bool
-	fullTime                             bool
+	timeStyle                            string // format of date(1), or as GNU has it
 	width                                int
 	dirsFirst                            bool
 	now                                  time.Time
@@ -46,6 +46,8 @@ type lister struct {
 	coloured                             bool // the first coloured name resets the terminal
 	major, minor                         int  // widths of device numbers
 }
+
+const isoTime = "%Y-%m-%d %H:%M:%S.%N %z"
 
 // List is ls(1).
 func List(c *applet.Cmd) int {
@@ -115,7 +117,9 @@ func (l *lister) option(o applet.Opt) string {
 	case "n":
 		l.long, l.numeric = true, true
 	case "N":
-		l.quote = false
+		l.quote, l.double = false, false
+	case "Q":
+		l.double = true
 	case "r":
 		l.reverse = true
 	case "R":
@@ -125,7 +129,7 @@ func (l *lister) option(o applet.Opt) string {
 	case "S", "t", "U", "v", "X":
 		l.sort = o.Key[0]
 	case "full-time":
-		l.long, l.fullTime = true, true
+		l.long, l.timeStyle = true, isoTime
 	case "group-directories-first":
 		l.dirsFirst = true
 	case "color":
@@ -150,7 +154,13 @@ func (l *lister) option(o applet.Opt) string {
 			return fmt.Sprintf("invalid argument %s for '--time'", applet.Quote(o.Arg))
 		}
 	case "time-style":
-		l.fullTime = o.Arg == "full-iso"
+		style, fixed := strings.CutPrefix(o.Arg, "+")
+		form, known := map[string]string{"full-iso": isoTime, "long-iso": "%Y-%m-%d %H:%M", "iso": "%m-%d %H:%M", "locale": ""}[o.Arg]
+		if l.timeStyle = form; fixed {
+			l.timeStyle = style
+		} else if !known {
+			return fmt.Sprintf("invalid argument %s for 'time style'", applet.Quote(o.Arg))
+		}
 	case "w":
 		n := 0
 		if _, err := fmt.Sscan(o.Arg, &n); err != nil || n < 0 {
@@ -408,7 +418,7 @@ func printCommas(w io.Writer, cells []string, width int) {
 func (l *lister) label(e *entry) string {
 	name := l.quoted(e.name)
 	if l.color {
-		if code := colourOf(e.stat, e.name, e.link != "" && e.links == nil); code != "" {
+		if code := colourOf(e.stat, e.name); code != "" {
 			name = "\x1b[" + code + "m" + name + "\x1b[0m"
 			if !l.coloured {
 				name, l.coloured = "\x1b[0m"+name, true
@@ -437,6 +447,9 @@ func (l *lister) mark(st sys.Stat, long bool) string {
 
 // quoted puts names with unusual characters in quotes on a terminal, as GNU's "shell-escape" style.
 func (l *lister) quoted(name string) string {
+	if l.double {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(name) + `"`
+	}
 	if !l.quote {
 		return name
 	}
@@ -455,7 +468,7 @@ func (l *lister) quoted(name string) string {
 	return applet.Quote(name)
 }
 
-func colourOf(st sys.Stat, name string, broken bool) string {
+func colourOf(st sys.Stat, name string) string {
 	switch st.Mode & sys.S_IFMT {
 	case sys.S_IFDIR:
 		switch {
@@ -466,9 +479,6 @@ func colourOf(st sys.Stat, name string, broken bool) string {
 		}
 		return "01;34"
 	case sys.S_IFLNK:
-		if broken {
-			return "01;31"
-		}
 		return "01;36"
 	case sys.S_IFIFO:
 		return "40;33"
@@ -568,8 +578,8 @@ func (l *lister) row(e *entry) (cells []string, left []bool) {
 	}
 	t := l.when(st)
 	switch {
-	case l.fullTime:
-		add(t.Format("2006-01-02 15:04:05.000000000 -0700"), true)
+	case l.timeStyle != "":
+		add(FormatTime(l.timeStyle, t), true)
 	case t.After(l.now.Add(-halfYear)) && !t.After(l.now):
 		add(t.Format("Jan _2 15:04"), true)
 	default:

@@ -16,6 +16,10 @@ func Seq(c *applet.Cmd) int {
 			args = append(append(args, "--"), c.Args[i:]...)
 			break
 		}
+		if len(a) > 0 && a[0] >= '0' && a[0] <= '9' && (i == 0 || c.Args[i-1] != "-s" && c.Args[i-1] != "-f") {
+			args = append(args, c.Args[i:]...)
+			break
+		}
 		args = append(args, a)
 	}
 	c.Args = args
@@ -170,13 +174,8 @@ func unescape(s string, zero bool) (out string, stop bool) {
 			b.WriteRune(rune(v))
 			i += n
 		case '0', '1', '2', '3', '4', '5', '6', '7':
-			if zero && ch != '0' {
-				b.WriteByte('\\')
-				b.WriteByte(ch)
-				continue
-			}
 			from := i
-			if zero {
+			if zero && ch == '0' {
 				from++
 			}
 			end, v := from, 0
