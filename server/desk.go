@@ -218,7 +218,12 @@ func (b *bench) terminal(s *Server, machine string, number, rows, cols int, lang
 	if b.gone {
 		return nil, &Refusal{Code: "lab-reset"}
 	}
-	delete(b.terminals, key)
+	for k, t := range b.terminals {
+		if t.ended() {
+			_ = t.term.Close() // the shell is gone already
+			delete(b.terminals, k)
+		}
+	}
 	if len(b.terminals) >= s.cfg.Limits.Terminals {
 		return nil, &Refusal{Code: "lab-terminals", Params: map[string]any{"limit": s.cfg.Limits.Terminals}}
 	}

@@ -510,6 +510,38 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+// TestTerminalClosed: a tab that is closed hangs its shell up and gives its place back.
+func TestTerminalClosed(t *testing.T) {
+	p := newPortal(t, func(c *Config) { c.Limits.Terminals = 2 })
+	p.start(t)
+	until(t, p.dial(t, "/terminals/workstation/1"), "$ ")
+	second := p.dial(t, "/terminals/workstation/2")
+	until(t, second, "$ ")
+	_, _, err := p.dial(t, "/terminals/node-1/1").Read(t.Context())
+	var closed websocket.CloseError
+	if !errors.As(err, &closed) || closed.Reason != "lab-terminals" {
+		t.Fatalf("a third of two: %v", err)
+	}
+	if err := second.Write(t.Context(), websocket.MessageText, []byte(`{"type":"close"}`)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, second, `"type":"exit"`)
+	until(t, p.dial(t, "/terminals/node-1/1"), "$ ")
+}
+
+// TestPrograms: a page hears how far first compilations are, also of a program that is called later, until they are done.
+func TestPrograms(t *testing.T) {
+	p := newPortal(t)
+	p.start(t)
+	live := p.dial(t, "/live")
+	follow(t, live, "hello", func(m toPage) bool { return m.Type == "hello" })
+	k := p.dial(t, "/terminals/workstation/1")
+	until(t, k, "$ ")
+	typed(t, k, "vi web.yaml\r")
+	follow(t, live, "vi under way", func(m toPage) bool { return m.Type == "programs" && len(m.Programs) == 1 && m.Programs[0].Name == "vi" })
+	follow(t, live, "vi ready", func(m toPage) bool { return m.Type == "programs" && len(m.Programs) == 0 })
+}
+
 func TestTerminalRefusals(t *testing.T) {
 	p := newPortal(t, func(c *Config) { c.Limits.Terminals = 2 })
 	p.start(t)

@@ -78,7 +78,7 @@ func (s *Server) accept(c echo.Context, limit int64, f func(ctx context.Context,
 
 // fromTerminal are the texts that a page sends on a terminal's socket; its bytes are what is typed.
 type fromTerminal struct {
-	Type string `json:"type"` // resize, ack
+	Type string `json:"type"` // resize, ack, close (hang up: the tab is closed)
 	Rows int    `json:"rows"`
 	Cols int    `json:"cols"`
 	N    int64  `json:"n"`
@@ -177,6 +177,8 @@ func (t *terminal) typed(ctx context.Context, k *socket, v *viewer) {
 			_ = t.term.Resize(clamp(m.Rows), clamp(m.Cols))
 		case "ack":
 			t.ack(v, m.N)
+		case "close":
+			_ = t.term.Close() // the reader meets the end and says so
 		}
 	}
 }
@@ -307,20 +309,27 @@ func (s *Server) liveProgress(ctx context.Context, d *desk, b *bench, send func(
 	}
 }
 
-// livePrograms tells how far first compilations are, while there are any and a page looks.
+// programsEvery is how often a page hears how far compilations are.
+const programsEvery = 400 * time.Millisecond
+
+// livePrograms tells how far first compilations are while there are any: some begin only when a program is first called.
 func (s *Server) livePrograms(ctx context.Context, b *bench, send func(toPage) error) {
-	tick := time.NewTicker(500 * time.Millisecond)
+	tick := time.NewTicker(programsEvery)
 	defer tick.Stop()
-	for list := b.lab.Programs(); len(list) > 0; {
+	for told := len(b.lab.Programs()); ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		list = b.lab.Programs()
+		list := b.lab.Programs()
+		if len(list)+told == 0 {
+			continue
+		}
 		if send(toPage{Type: "programs", Programs: list}) != nil {
 			return
 		}
+		told = len(list)
 	}
 }
 
