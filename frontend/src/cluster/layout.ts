@@ -19,8 +19,8 @@ export interface Tile extends Box {
 export interface Rail {
   service: Service;
   box: Box;
-  /** The quay: from the Service's box through the rooms that it reaches. */
-  lanes: { y: number; x1: number; x2: number; row: number }[];
+  /** The quay: from the Service's box through the rooms that it reaches, a lane for each row of them. */
+  lanes: { y: number; x2: number; row: number; path: string }[];
   moorings: { key: string; path: string; x: number; y: number }[];
 }
 /** full: name, suffix and state; short: glyph and suffix; dot: glyph alone. */
@@ -59,7 +59,7 @@ const laneGap = 9;
 export function layout(model: Model, before: Places, width: number, ghosts: Pod[] = []): Layout {
   const services = model.services.filter((s) => s.selector);
   const narrow = width < 560;
-  const left = services.length === 0 || narrow ? pad : serviceWidth + pad * 2 + 6;
+  const left = services.length === 0 ? pad : narrow ? pad + services.length * laneGap + 2 : serviceWidth + pad * 2 + 6;
   const roomsWidth = width - left - pad;
   const workers = model.nodes.filter((n) => !n.controlPlane || model.pods.some((p) => p.node === n.name));
   const places = seats(model, before, ghosts);
@@ -79,7 +79,7 @@ export function layout(model: Model, before: Places, width: number, ghosts: Pod[
   let waiting: Box | undefined;
   if (narrow) y += services.length * (serviceHeight + 8);
 
-  const rails: Rail[] = services.map((service, i) => ({ service, box: { x: pad, y: 0, w: narrow ? Math.min(220, width - 2 * pad) : serviceWidth, h: serviceHeight }, lanes: [], moorings: [] as Rail['moorings'], i }));
+  const rails: Rail[] = services.map((service, i) => ({ service, box: { x: narrow ? left : pad, y: 0, w: narrow ? Math.min(220, width - left - pad) : serviceWidth, h: serviceHeight }, lanes: [], moorings: [] as Rail['moorings'], i }));
   const rooms: Room[] = [];
   const firstRow = y;
   const lanesHeight = services.length * laneGap + 6;
@@ -98,7 +98,7 @@ export function layout(model: Model, before: Places, width: number, ghosts: Pod[
       x += widths[i] + gap;
     });
     const laneTop = y + head + tilesHeight + 4;
-    services.forEach((s, i) => moor(rails[i], s, row, laneTop + i * laneGap, narrow ? left + 4 : pad + serviceWidth, tiles, here));
+    services.forEach((s, i) => moor(rails[i], s, row, laneTop + i * laneGap, tiles, here));
     y += h + gap;
   }
   const lastRow = y;
@@ -120,6 +120,7 @@ export function layout(model: Model, before: Places, width: number, ghosts: Pod[
       r.box.y = services.length === 1 ? Math.max(firstRow, lane - serviceHeight / 2) : firstRow + i * free;
     });
   }
+  rails.forEach((r, i) => lead(r, narrow ? pad + i * laneGap : pad + serviceWidth + 4 + (i % 4) * 4, narrow));
   return { width, height: y, plane, waiting, rooms, tiles, rails, detail, places };
 }
 
@@ -177,14 +178,20 @@ function place(room: Room, across: number, pods: Pod[], places: Places, ghosts: 
 }
 
 /** Draws a Service's lane through a row of rooms, and from it up the gutters to each pod that it leads to. */
-function moor(rail: Rail, s: Service, row: number, y: number, from: number, tiles: Tile[], here: Node[]) {
+function moor(rail: Rail, s: Service, row: number, y: number, tiles: Tile[], here: Node[]) {
   const reach = tiles.filter((t) => !t.ghost && s.pods.includes(t.pod.key) && here.some((n) => n.name === t.pod.node));
   if (reach.length === 0) return;
-  let far = from;
+  let far = 0;
   for (const t of reach) {
     const x = t.x - gutter / 2;
     far = Math.max(far, x);
     rail.moorings.push({ key: t.pod.key, x, y, path: `M${x} ${y}V${t.y + t.h / 2 + 4}q0 -4 ${gutter / 2} -4` });
   }
-  rail.lanes.push({ y, x1: from, x2: far, row });
+  rail.lanes.push({ y, x2: far, row, path: '' });
+}
+
+/** Leads a Service's lanes out of its box to the quay at x between it and the rooms; where the box stands above them, the quay is on its left. */
+function lead(rail: Rail, quay: number, above: boolean) {
+  const { x, y, w, h } = rail.box;
+  for (const lane of rail.lanes) lane.path = `M${above ? x : x + w} ${y + h / 2}H${quay}V${lane.y}H${lane.x2}`;
 }

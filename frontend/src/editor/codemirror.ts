@@ -39,7 +39,7 @@ export function editor(parent: HTMLElement, doc: string, on: Handlers): EditorVi
       doc,
       extensions: [
         lineNumbers(), history(), drawSelection(), indentOnInput(), indentUnit.of('  '), bracketMatching(), highlightActiveLine(), highlightActiveLineGutter(), yaml(), syntaxHighlighting(colours), look,
-        EditorView.contentAttributes.of({ 'aria-label': on.label, spellcheck: 'false' }),
+        EditorView.contentAttributes.of({ 'aria-label': on.label, spellcheck: 'false', tabindex: '0' }),
         EditorView.updateListener.of((u) => u.docChanged && on.changed()),
         keymap.of([
           { key: 'Mod-Enter', run: () => (on.apply(), true) },

@@ -105,6 +105,12 @@ export class Session {
     this.term.dispose();
   }
 
+  /** Ends the shell too, whatever runs in it: its tab is closed. */
+  hangUp() {
+    this.tell({ type: 'close' });
+    this.dispose();
+  }
+
   connect() {
     if (this.closed) return;
     clearTimeout(this.retry);

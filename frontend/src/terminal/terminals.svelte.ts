@@ -58,8 +58,7 @@ export class Terminals {
   }
 
   remove(tab: Tab) {
-    tab.session?.type('\u0004');
-    tab.session?.dispose();
+    tab.session?.hangUp();
     const i = this.tabs.indexOf(tab);
     this.tabs = this.tabs.filter((t) => t !== tab);
     if (this.current >= i) this.current = Math.max(0, this.current - 1);
