@@ -164,6 +164,9 @@ func report(c *applet.Cmd, found []process, kills bool, sig syscall.Signal, set 
 		if c.Name == "killall" {
 			c.Fail("no process found")
 		}
+		if set["c"] {
+			fmt.Fprintln(c.Out, 0)
+		}
 		return 1
 	}
 	if set["c"] {

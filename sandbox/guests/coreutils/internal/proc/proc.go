@@ -25,6 +25,7 @@ type process struct {
 	args                             []string
 	utime, stime                     int64
 	start                            int64 // ticks after boot
+	flags                            int
 	nice, priority, threads          int
 	uid, gid                         uint32
 	vsize, rss, shared               int64
@@ -49,6 +50,7 @@ func read(pid int) (p process, ok bool) {
 	}
 	num := func(i int) int { n, _ := strconv.Atoi(f[i]); return n }
 	p.state, p.ppid, p.pgrp, p.sid, p.tty, p.tpgid = f[0], num(1), num(2), num(3), num(4), num(5)
+	p.flags = num(6)
 	p.utime, p.stime = int64(num(11)), int64(num(12))
 	p.priority, p.nice, p.threads = num(15), num(16), num(17)
 	p.start = int64(num(19))
@@ -145,14 +147,23 @@ func ttyName(dev int) string {
 	return fmt.Sprintf("%d/%d", major, minor)
 }
 
+// pidWidth is the number of digits of the largest process id.
+func pidWidth() int {
+	data, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	n, bad := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || bad != nil {
+		return 5
+	}
+	return len(strconv.Itoa(n - 1))
+}
+
 // machine is what /proc tells of the whole machine.
 type machine struct {
-	boot    time.Time
-	uptime  time.Duration
-	memory  map[string]int64 // /proc/meminfo, in KiB
-	load    string
-	cpu     []int64 // first line of /proc/stat
-	running int
+	boot   time.Time
+	uptime time.Duration
+	memory map[string]int64 // /proc/meminfo, in KiB
+	load   string
+	cpu    []int64 // first line of /proc/stat
 }
 
 func readMachine() machine {

@@ -106,13 +106,13 @@ func integerColumn(title string, width int, of func(p process) int) column {
 func columnOf(name string) (column, bool) {
 	switch name {
 	case "pid":
-		return integerColumn("PID", 7, func(p process) int { return p.pid }), true
+		return integerColumn("PID", pidWidth(), func(p process) int { return p.pid }), true
 	case "ppid":
-		return integerColumn("PPID", 7, func(p process) int { return p.ppid }), true
+		return integerColumn("PPID", pidWidth(), func(p process) int { return p.ppid }), true
 	case "pgid", "pgrp":
-		return integerColumn("PGID", 7, func(p process) int { return p.pgrp }), true
+		return integerColumn("PGID", pidWidth(), func(p process) int { return p.pgrp }), true
 	case "sid", "sess":
-		return integerColumn("SID", 7, func(p process) int { return p.sid }), true
+		return integerColumn("SID", pidWidth(), func(p process) int { return p.sid }), true
 	case "uid", "euid":
 		return integerColumn("UID", 5, func(p process) int { return int(p.uid) }), true
 	case "gid", "egid":
@@ -121,6 +121,18 @@ func columnOf(name string) (column, bool) {
 		return integerColumn("NI", 3, func(p process) int { return p.nice }), true
 	case "pri":
 		return integerColumn("PRI", 3, func(p process) int { return 39 - p.priority }), true
+	case "opri":
+		return integerColumn("PRI", 3, func(p process) int { return 60 + p.priority }), true
+	case "priority":
+		return integerColumn("PRI", 3, func(p process) int { return p.priority }), true
+	case "tpgid":
+		return integerColumn("TPGID", 5, func(p process) int { return p.tpgid }), true
+	case "f", "flag", "flags":
+		return integerColumn("F", 1, func(p process) int { return p.flags >> 6 & 7 }), true
+	case "sz":
+		return integerColumn("SZ", 5, func(p process) int { return int(p.vsize) * 1024 / os.Getpagesize() }), true
+	case "addr", "wchan": // nothing here has an address in the kernel
+		return column{strings.ToUpper(name), map[string]int{"addr": 4, "wchan": 6}[name], true, func(*snapshot, process) string { return "-" }}, true
 	case "nlwp", "thcount":
 		return integerColumn("NLWP", 4, func(p process) int { return p.threads }), true
 	case "rss", "rssize", "rsz":
@@ -132,7 +144,11 @@ func columnOf(name string) (column, bool) {
 	case "group", "egroup":
 		return column{"GROUP", 8, true, func(s *snapshot, p process) string { return userText(s.ids.Group(p.gid), 8) }}, true
 	case "tty", "tt", "tname":
-		return column{"TTY", 8, true, func(_ *snapshot, p process) string { return ttyName(p.tty) }}, true
+		title := "TT"
+		if name == "tname" {
+			title = "TTY"
+		}
+		return column{title, 8, true, func(_ *snapshot, p process) string { return ttyName(p.tty) }}, true
 	case "stat":
 		return column{"STAT", 4, true, func(_ *snapshot, p process) string { return stateText(p) }}, true
 	case "s", "state":
@@ -182,18 +198,32 @@ type psOptions struct {
 	columns                []column
 	every, others, withTTY bool // -e; a: other users' with a terminal; x
 	bsd, full, long, user  bool
+	job                    bool
 	pids, ppids            []int
 	commands, users, ttys  []string
 	sort                   string
 	noHeader, forest, wide bool
 	deselect               bool
+	untitled               int // columns with an empty title; when all are, there is no header
 }
+
+// psUsage follows every usage error, see procps' help_exit.
+const psUsage = `
+Usage:
+ ps [options]
+
+ Try 'ps --help <simple|list|output|threads|misc|all>'
+  or 'ps --help <s|l|o|t|m|a>'
+ for additional help text.
+
+For more details see ps(1).
+`
 
 // Ps is ps(1): -ef, aux, -o, -p, -C, -u, --sort, --forest.
 func Ps(c *applet.Cmd) int {
 	o := &psOptions{}
 	if msg := o.parse(c.Args); msg != "" {
-		c.Fail("%s", msg)
+		fmt.Fprintf(c.Stderr, "%s\n%s", msg, psUsage)
 		return 1
 	}
 	s := &snapshot{machine: readMachine(), now: time.Now()}
@@ -212,32 +242,50 @@ func Ps(c *applet.Cmd) int {
 			width = int(w.Cols)
 		}
 	}
-	printColumns(c, s, cols, list, width, o.noHeader)
+	printColumns(c, s, cols, list, width, o.noHeader || o.untitled > 0 && o.untitled == len(cols))
 	if len(list) == 0 && (len(o.pids) > 0 || len(o.commands) > 0 || len(o.users) > 0) {
 		return 1
 	}
 	return c.Status()
 }
 
+var bsdTime = column{"TIME", 6, false, func(_ *snapshot, p process) string { return bsdClock(p.utime + p.stime) }}
+
 func (o *psOptions) layout() []column {
 	switch {
 	case o.user:
-		cols := columnList("user", "pid", "%cpu", "%mem", "vsz", "rss", "tty", "stat", "bsdstart", "time", "command")
+		cols := columnList("user", "pid", "%cpu", "%mem", "vsz", "rss", "tname", "stat", "bsdstart", "time", "command")
 		cols[8] = named(cols[8], "START", 5)
-		cols[9] = column{"TIME", 6, false, func(_ *snapshot, p process) string { return bsdClock(p.utime + p.stime) }}
+		cols[9] = bsdTime
+		return cols
+	case o.long && o.bsd:
+		cols := columnList("f", "uid", "pid", "ppid", "priority", "ni", "vsz", "rss", "wchan", "stat", "tname", "time", "command")
+		cols[11] = bsdTime
 		return cols
 	case o.long:
-		return columnList("s", "uid", "pid", "ppid", "c", "pri", "ni", "vsz", "tty", "time", "cmd")
+		return columnList("f", "s", "uid", "pid", "ppid", "c", "opri", "ni", "addr", "sz", "wchan", "tname", "time", "cmd")
+	case o.job && o.bsd:
+		cols := columnList("ppid", "pid", "pgid", "sid", "tname", "tpgid", "stat", "uid", "time", "command")
+		cols[8] = bsdTime
+		return cols
+	case o.job && o.full:
+		cols := columnList("user", "pid", "ppid", "pgid", "sid", "c", "stime", "tname", "time", "cmd")
+		cols[0] = named(cols[0], "UID", 8)
+		return cols
+	case o.job:
+		cols := columnList("pid", "pgid", "sid", "tname", "time", "comm")
+		cols[5] = named(cols[5], "CMD", 15)
+		return cols
 	case o.full:
-		cols := columnList("user", "pid", "ppid", "c", "stime", "tty", "time", "cmd")
+		cols := columnList("user", "pid", "ppid", "c", "stime", "tname", "time", "cmd")
 		cols[0] = named(cols[0], "UID", 8)
 		return cols
 	case o.bsd:
-		cols := columnList("pid", "tty", "stat", "time", "command")
-		cols[3] = column{"TIME", 6, false, func(_ *snapshot, p process) string { return bsdClock(p.utime + p.stime) }}
+		cols := columnList("pid", "tname", "stat", "time", "command")
+		cols[3] = bsdTime
 		return cols
 	}
-	cols := columnList("pid", "tty", "time", "comm")
+	cols := columnList("pid", "tname", "time", "comm")
 	cols[3] = named(cols[3], "CMD", 15)
 	return cols
 }
@@ -273,7 +321,9 @@ func (o *psOptions) parse(args []string) string {
 			case "sort":
 				o.sort = v
 			case "pid":
-				o.addPids(v)
+				if msg := o.addPids(v); msg != "" {
+					return msg
+				}
 			case "ppid":
 				o.ppids = append(o.ppids, numbers(v)...)
 			case "user":
@@ -330,7 +380,7 @@ func (o *psOptions) withValue(letter byte, v string, unix bool) string {
 	case 'o', 'O':
 		return o.addColumns(v)
 	case 'p':
-		o.addPids(v)
+		return o.addPids(v)
 	case 'C':
 		o.commands = append(o.commands, splitList(v)...)
 	case 'k':
@@ -358,8 +408,11 @@ func (o *psOptions) flag(letter byte, unix bool) string {
 		o.forest = true
 	case letter == 'f', letter == 'F':
 		o.full = true
-	case letter == 'l', letter == 'j', letter == 'y':
+	case letter == 'l':
 		o.long = true
+	case letter == 'j':
+		o.job = true
+	case letter == 'y':
 	case letter == 'w':
 		o.wide = true
 	case letter == 'a' && unix, letter == 'd' && unix:
@@ -387,34 +440,32 @@ func numbers(v string) (out []int) {
 	return out
 }
 
-func (o *psOptions) addPids(v string) { o.pids = append(o.pids, append(numbers(v), -1)...) }
+// addPids adds a list of pids; the −1 behind them keeps a selection of none from selecting all.
+func (o *psOptions) addPids(v string) string {
+	for _, s := range splitList(v) {
+		if n, err := strconv.Atoi(s); err != nil || n < 1 {
+			return "error: process ID list syntax error"
+		}
+	}
+	o.pids = append(o.pids, append(numbers(v), -1)...)
+	return ""
+}
 
 // addColumns reads NAME[=TITLE],…
 func (o *psOptions) addColumns(v string) string {
-	for v != "" {
-		name, rest, _ := strings.Cut(v, ",")
-		if n, title, has := strings.Cut(v, "="); has && len(n) < len(name) {
-			name, rest = n, ""
-			c, ok := columnOf(strings.TrimSpace(name))
-			if !ok {
-				return fmt.Sprintf("error: unknown user-defined format specifier \"%s\"", name)
-			}
-			c.title = title
+	for _, item := range splitList(v) {
+		name, title, has := strings.Cut(item, "=")
+		c, ok := columnOf(name)
+		if !ok {
+			return fmt.Sprintf("error: unknown user-defined format specifier \"%s\"", name)
+		}
+		if has {
+			c.title, c.width = title, max(len(title), c.width)
 			if title == "" {
-				o.noHeader = true
+				o.untitled++
 			}
-			c.width = max(len(title), min(c.width, 8))
-			o.columns = append(o.columns, c)
-			return ""
 		}
-		for _, one := range strings.Fields(name) {
-			c, ok := columnOf(one)
-			if !ok {
-				return fmt.Sprintf("error: unknown user-defined format specifier \"%s\"", one)
-			}
-			o.columns = append(o.columns, c)
-		}
-		v = rest
+		o.columns = append(o.columns, c)
 	}
 	return ""
 }

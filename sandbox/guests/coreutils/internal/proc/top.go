@@ -433,7 +433,7 @@ func Free(c *applet.Cmd) int {
 		}
 		fmt.Fprintln(c.Out)
 	}
-	fmt.Fprintf(c.Out, "%7s %11s %11s %11s %11s %11s %11s\n", "", "total", "used", "free", "shared", "buff/cache", "available")
+	fmt.Fprintf(c.Out, "%8s %11s %11s %11s %11s %11s %11s\n", "", "total", "used", "free", "shared", "buff/cache", "available")
 	row("Mem:", m["MemTotal"], used, m["MemFree"], m["Shmem"], cache, m["MemAvailable"])
 	row("Swap:", m["SwapTotal"], swapUsed, m["SwapFree"])
 	if total {
