@@ -32,8 +32,9 @@ const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
 /** How long a step may take: generous, since compiling for a first start may be under way. */
 export const patience = Number(process.env.DRYDOCK_PATIENCE ?? 60_000);
 
-async function serve() {
-  if (process.env.DRYDOCK_URL) return { url: process.env.DRYDOCK_URL, stop: async () => {} };
+/** Starts the program, or takes the one that runs already; answers once it has told its address. */
+export async function serve() {
+  if (process.env.DRYDOCK_URL) return { url: process.env.DRYDOCK_URL.replace(/\/$/, ''), stop: async () => {} };
   const bin = process.env.DRYDOCK_BIN ?? fileURLToPath(new URL('../../bin/drydock', import.meta.url));
   assert.ok(existsSync(bin), `There is no program at ${bin}: build it first (task build), or set DRYDOCK_BIN.`);
   const data = mkdtempSync(join(tmpdir(), 'drydock-e2e-'));
@@ -71,6 +72,8 @@ export async function open() {
   const browser = await chromium.launch({ executablePath, args: flags });
   return {
     url: portal.url,
+    /** The program behind it is Drydock and not the double of the portal's own tests. */
+    real: (await (await fetch(portal.url + '/api/info')).json()).version !== 'page',
     lan: portal.url.replace(/\/\/[^:]+/, '//drydock.test'),
     browser,
     async close() {
@@ -118,6 +121,18 @@ export async function learner(world, { lang = 'ko', theme = 'light', width = 144
       await page.keyboard.type(line);
       await page.keyboard.press('Enter');
     },
+    interrupt: async () => {
+      await page.evaluate(() => document.querySelector('.screen:not([hidden]) textarea')?.focus());
+      await page.keyboard.press('Control+c');
+    },
+    /** Waits until the control has focus that a Tab leads to, so many Tabs at most. */
+    async tabTo(locator, most = 40) {
+      for (let i = 0; i < most; i++) {
+        if (await locator.evaluate((el) => el === document.activeElement)) return;
+        await page.keyboard.press('Tab');
+      }
+      throw new Error(`${most} Tabs do not lead to ${locator}`);
+    },
     ticked: (n) => page.locator('.task.done').nth(n - 1).waitFor(),
     async leave() {
       await context.close();
@@ -126,5 +141,5 @@ export async function learner(world, { lang = 'ko', theme = 'light', width = 144
   };
 }
 
-const ko = { start: '첫 배포 시작하기', again: '이어서 하기', wrong: '방금 입력', hint: '힌트 1 보기', apply: '저장하고 적용', undo: '되돌리기', manifest: '매니페스트', table: '표', run: /^실행:/, insert: /^프롬프트에 넣기:/ };
-const en = { start: 'Start your first deployment', again: 'Continue', wrong: 'You typed', hint: 'Show hint 1', apply: 'Save and apply', undo: 'Undo', manifest: 'Manifest', table: 'Table', run: /^Run:/, insert: /^Insert at the prompt:/ };
+const ko = { text: '글에서 보기', start: '첫 배포 시작하기', again: '이어서 하기', wrong: '방금 입력', hint: '힌트 1 보기', apply: '저장하고 적용', undo: '되돌리기', manifest: '매니페스트', table: '표', run: /^실행:/, insert: /^프롬프트에 넣기:/ };
+const en = { text: 'Show the text', start: 'Start your first deployment', again: 'Continue', wrong: 'You typed', hint: 'Show hint 1', apply: 'Save and apply', undo: 'Undo', manifest: 'Manifest', table: 'Table', run: /^Run:/, insert: /^Insert at the prompt:/ };

@@ -98,6 +98,56 @@ describe('states', () => {
     await l.leave();
   });
 
+  test('programs that are compiled for the first time are shown until they are ready', async () => {
+    const l = await learner(world);
+    let live;
+    await l.page.routeWebSocket(/\/live/, (ws) => {
+      live = ws;
+      ws.connectToServer();
+    });
+    await l.start();
+    await l.page.locator('[aria-label*="node-1"]').first().waitFor();
+    live.send(JSON.stringify({ type: 'programs', programs: [{ Name: 'kubectl', Done: 0.42 }] }));
+    await l.page.locator('.programs').filter({ hasText: 'kubectl 42%' }).waitFor();
+    live.send(JSON.stringify({ type: 'programs' }));
+    await l.page.locator('.programs').waitFor({ state: 'detached' });
+    await l.leave();
+  });
+
+  test('on a phone the terminal’s page says what the text says new', async () => {
+    const l = await (await learner(world, { width: 390, height: 844 })).start();
+    const { page } = l;
+    const strip = page.locator('.banner.peek');
+    await page.locator('.bottom button').nth(1).click();
+    await l.type('kubectl aply -f web.yaml');
+    await strip.filter({ hasText: 'aply' }).waitFor();
+    await strip.getByRole('button', { name: l.t.text }).click();
+    await page.locator('.missing .wrong').waitFor();
+    assert.equal(await strip.count(), 0);
+    await page.locator('.bottom button').nth(1).click();
+    await l.type('kubectl apply -f web.yaml');
+    await strip.waitFor();
+    await page.locator('.bottom button').nth(0).click();
+    await page.locator('.task.done').first().waitFor();
+    await l.leave();
+  });
+
+  test('the pages stay within their weight', async () => {
+    const l = await learner(world);
+    const { page } = l;
+    const weigh = (drop) => page.evaluate((drop) => Math.round((performance.getEntriesByType('resource').filter((r) => !/\.woff2|\/api\//.test(r.name) && !new RegExp(drop).test(r.name)).reduce((n, r) => n + r.encodedBodySize, 0) + performance.getEntriesByType('navigation')[0].encodedBodySize) / 1000), drop);
+    await page.goto(world.url);
+    await page.locator('.catalogue li').first().waitFor();
+    const home = await weigh('Lesson|codemirror|html-');
+    await l.start();
+    await page.getByRole('tab', { name: l.t.manifest }).click();
+    await page.locator('.cm-line').first().waitFor();
+    const all = await weigh('^$');
+    console.log(`# home page ${home} KB (target 100), lesson page in all ${all} KB (target 650), compressed, without fonts`);
+    assert.ok(home > 10 && home <= 100 && all <= 650, `home ${home} KB, lesson ${all} KB`);
+    await l.leave();
+  });
+
   test('no room: the home page says so', async () => {
     const l = await learner(world, { lang: 'en' });
     await l.page.route('**/api/labs?*', (r) => r.fulfill({ status: 503, contentType: 'application/json', body: '{"code":"labs-full","params":{"limit":1}}' }));
