@@ -502,6 +502,16 @@ func (l *doubleLab) command(line string) (out string, exit int) {
 		return string(d), 0
 	case w[0] == "echo":
 		return strings.Join(w[1:], " ") + "\n", 0
+	case w[0] == "printf":
+		quoted := strings.SplitN(line, "'", 3)
+		if len(quoted) < 3 {
+			return "", 1
+		}
+		format := strings.NewReplacer(`\033`, "\x1b", `\007`, "\a", `\n`, "\n").Replace(quoted[1])
+		for _, arg := range strings.Fields(quoted[2]) {
+			format = strings.Replace(format, "%s", arg, 1)
+		}
+		return format, 0
 	case w[0] == "vi": // its first start on this machine
 		l.mu.Lock()
 		l.programs = append(l.programs, Program{Name: "vi"})

@@ -241,7 +241,7 @@ func TestLimits(t *testing.T) {
 		k := p.dial(t, "/live")
 		_, _, err := k.Read(t.Context())
 		var closed websocket.CloseError
-		if !errors.As(err, &closed) || closed.Code != 4429 || closed.Reason != "busy" {
+		if !errors.As(err, &closed) || closed.Code != 4429 || closed.Reason != `busy {"limit":1}` {
 			t.Errorf("error is %v", err)
 		}
 	})
@@ -519,7 +519,7 @@ func TestTerminalClosed(t *testing.T) {
 	until(t, second, "$ ")
 	_, _, err := p.dial(t, "/terminals/node-1/1").Read(t.Context())
 	var closed websocket.CloseError
-	if !errors.As(err, &closed) || closed.Reason != "lab-terminals" {
+	if !errors.As(err, &closed) || closed.Reason != `lab-terminals {"limit":2}` {
 		t.Fatalf("a third of two: %v", err)
 	}
 	if err := second.Write(t.Context(), websocket.MessageText, []byte(`{"type":"close"}`)); err != nil {
@@ -549,7 +549,7 @@ func TestTerminalRefusals(t *testing.T) {
 	until(t, node, "$ ")
 	typed(t, node, "poweroff\r")
 	until(t, node, `"type":"exit"`)
-	for path, reason := range map[string]string{"/terminals/node-1/1": "machine-off"} {
+	for path, reason := range map[string]string{"/terminals/node-1/1": `machine-off {"machine":"node-1"}`} {
 		_, _, err := p.dial(t, path).Read(t.Context())
 		var closed websocket.CloseError
 		if !errors.As(err, &closed) || closed.Reason != reason || closed.Code < 4000 {

@@ -35,10 +35,18 @@ func (k *socket) sendJSON(ctx context.Context, v any) error {
 	return k.send(ctx, websocket.MessageText, p)
 }
 
-// goodbye is the close status under which a page shows a refusal: 4000 + the HTTP status, with the code as reason.
+// longestReason is how long the reason of a WebSocket's end may be (RFC 6455, section 5.5).
+const longestReason = 123
+
+// goodbye is the close status under which a page shows a refusal: 4000 + the HTTP status; the reason is the code, a space and its parameters
+// as JSON where they fit.
 func (k *socket) goodbye(err error) {
 	p := asProblem(err)
-	_ = k.Close(websocket.StatusCode(4000+p.status), p.Code)
+	reason := p.Code
+	if params, err := json.Marshal(p.Params); err == nil && len(p.Params) > 0 && len(reason)+1+len(params) <= longestReason {
+		reason += " " + string(params)
+	}
+	_ = k.Close(websocket.StatusCode(4000+p.status), reason)
 }
 
 // accept upgrades a request and runs f until it returns, the page leaves or the portal closes. The upgrade comes before every refusal: a page
