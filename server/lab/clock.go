@@ -1,0 +1,222 @@
+package lab
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
+
+// Clock is a lab's clock: wall clock + offset, or standing still. The cluster, its guests and the network all run on it.
+//
+// Timers fire in order of their time, those of equal time in order of arming, one after another on one goroutine that lives only while there is
+// something to fire. Functions are called without the clock's lock and must only enqueue or wake.
+type Clock struct {
+	mu     sync.Mutex
+	base   time.Time     // wall time at start, with its monotonic reading; immutable
+	offset time.Duration // protected by mu: lab time − wall time
+	still  time.Time     // protected by mu: the time shown while paused
+	paused bool          // protected by mu
+	timers timerHeap     // protected by mu
+	seq    uint64        // protected by mu
+	wake   *time.Timer   // protected by mu: armed for the first timer while the clock runs
+	firing bool          // protected by mu: a goroutine fires what is due
+	closed bool          // protected by mu
+}
+
+// NewClock makes a clock that shows the wall clock's time.
+func NewClock() *Clock { return &Clock{base: time.Now()} }
+
+type timer struct {
+	at  time.Time
+	seq uint64
+	pos int // in the heap; −1 when it has fired or was stopped
+	f   func()
+}
+
+func (c *Clock) nowLocked() time.Time {
+	if c.paused {
+		return c.still
+	}
+	return c.base.Round(0).Add(time.Since(c.base) + c.offset)
+}
+
+// Now is the lab's time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nowLocked()
+}
+
+// Offset is how far lab time is ahead of the wall clock, and whether it stands still.
+func (c *Clock) Offset() (d time.Duration, paused bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nowLocked().Sub(time.Now().Round(0)), c.paused
+}
+
+// AfterFunc runs f once d of lab time has passed. stop reports whether it prevented the run.
+func (c *Clock) AfterFunc(d time.Duration, f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seq++
+	t := &timer{at: c.nowLocked().Add(d), seq: c.seq, f: f, pos: -1}
+	if c.closed {
+		return func() bool { return false }
+	}
+	heap.Push(&c.timers, t)
+	if t.pos == 0 {
+		c.armLocked()
+	}
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if t.pos < 0 {
+			return false
+		}
+		heap.Remove(&c.timers, t.pos)
+		return true
+	}
+}
+
+// armLocked has fire called when the first timer is due.
+func (c *Clock) armLocked() {
+	if c.closed || c.paused || c.firing || len(c.timers) == 0 {
+		return
+	}
+	d := max(0, c.timers[0].at.Sub(c.nowLocked()))
+	if c.wake == nil {
+		c.wake = time.AfterFunc(d, c.fire)
+		return
+	}
+	c.wake.Reset(d)
+}
+
+// fire runs what is due.
+func (c *Clock) fire() {
+	c.mu.Lock()
+	if c.firing {
+		c.mu.Unlock()
+		return
+	}
+	c.firing = true
+	for !c.closed && !c.paused && len(c.timers) > 0 && !c.timers[0].at.After(c.nowLocked()) {
+		t := heap.Pop(&c.timers).(*timer)
+		c.mu.Unlock()
+		t.f()
+		c.mu.Lock()
+	}
+	c.firing = false
+	c.armLocked()
+	c.mu.Unlock()
+}
+
+// Pause has the clock stand still. Twice is fine.
+func (c *Clock) Pause() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.paused {
+		c.still, c.paused = c.nowLocked(), true
+	}
+}
+
+// Resume has a clock that stands still go on from the time it shows. Twice is fine.
+func (c *Clock) Resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.paused {
+		c.offset = c.still.Sub(c.base.Round(0)) - time.Since(c.base)
+		c.paused = false
+		c.armLocked()
+	}
+}
+
+// next moves to the first timer due at or before limit and runs it; false when there is none, and the clock shows at least limit.
+func (c *Clock) next(limit time.Time) bool {
+	c.mu.Lock()
+	if len(c.timers) == 0 || c.timers[0].at.After(limit) {
+		c.moveLocked(limit)
+		c.mu.Unlock()
+		return false
+	}
+	t := heap.Pop(&c.timers).(*timer)
+	c.moveLocked(t.at)
+	c.mu.Unlock()
+	t.f()
+	return true
+}
+
+// moveLocked sets the clock forward to t.
+func (c *Clock) moveLocked(t time.Time) {
+	now := c.nowLocked()
+	if !now.Before(t) {
+		return
+	}
+	if c.paused {
+		c.still = t
+		return
+	}
+	c.offset += t.Sub(now)
+	c.armLocked()
+}
+
+// first is when the next timer is due.
+func (c *Clock) first() (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.timers) == 0 {
+		return time.Time{}, false
+	}
+	return c.timers[0].at, true
+}
+
+// Timers is how many timers are armed.
+func (c *Clock) Timers() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.timers)
+}
+
+// close drops all timers.
+func (c *Clock) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.wake != nil {
+		c.wake.Stop()
+	}
+	for _, t := range c.timers {
+		t.pos = -1
+	}
+	c.timers = nil
+}
+
+type timerHeap []*timer
+
+func (h timerHeap) Len() int { return len(h) }
+func (h timerHeap) Less(i, j int) bool {
+	if !h[i].at.Equal(h[j].at) {
+		return h[i].at.Before(h[j].at)
+	}
+	return h[i].seq < h[j].seq
+}
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].pos, h[j].pos = i, j
+}
+
+// Push implements heap.Interface.
+func (h *timerHeap) Push(x any) {
+	t := x.(*timer)
+	t.pos = len(*h)
+	*h = append(*h, t)
+}
+
+// Pop implements heap.Interface.
+func (h *timerHeap) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	t.pos = -1
+	return t
+}
