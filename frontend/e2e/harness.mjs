@@ -109,7 +109,7 @@ export async function learner(world, { lang = 'ko', theme = 'light', width = 144
       return this;
     },
     /** Waits for a prompt in the terminal in front. */
-    prompt: () => page.waitForFunction(() => /\$\s*$/.test(document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.trimEnd() ?? ''), undefined, { timeout: patience }),
+    prompt: () => page.waitForFunction(() => /[$#]\s*$/.test(document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.trimEnd() ?? ''), undefined, { timeout: patience }),
     /** What the terminal in front shows. */
     screen: () => page.locator('.screen:not([hidden]) .xterm-rows').innerText(),
     shows: (text) => page.waitForFunction((s) => document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.replaceAll('\u00a0', ' ').includes(s), text, { timeout: patience }),

@@ -51,7 +51,7 @@ for (const [lang, theme, width, height] of [
     await accessible(page, 'card');
     await page.keyboard.press('Escape');
     await page.getByRole('tab', { name: l.t.table, exact: true }).click();
-    assert.match(await page.locator('table').first().innerText(), /hog[\s\S]*OOMKilled/);
+    await page.locator('table').first().filter({ hasText: /hog[\s\S]*OOMKilled/ }).waitFor();
     await accessible(page, 'table');
     await page.getByRole('tab', { name: l.t.manifest }).click();
     await page.locator('.cm-line').first().waitFor();

@@ -39,6 +39,28 @@ test('Korean arrives by composition, each syllable once', async () => {
   await l.leave();
 });
 
+test('syllables and keys that queue up behind a busy page arrive once and in order', async () => {
+  const l = await (await learner(world)).start();
+  const cdp = await l.context.newCDPSession(l.page);
+  await l.focusTerminal();
+  await l.page.keyboard.type('echo ');
+  await l.shows('$ echo');
+  const key = (key, code, windowsVirtualKeyCode, text) =>
+    [{ type: 'keyDown', text }, { type: 'keyUp' }].map((e) => cdp.send('Input.dispatchKeyEvent', { ...e, key, code, windowsVirtualKeyCode }));
+  const busy = l.page.evaluate(() => {
+    for (const t = performance.now(); performance.now() - t < 500; );
+  });
+  const queued = [];
+  for (const [steps, commit] of [[['ㅎ', '하', '한'], '한'], [['ㄱ', '그', '글'], '글'], [['ㄱ', '가'], '가'], [['ㄴ', '나'], '나']]) {
+    for (const s of steps) queued.push(cdp.send('Input.imeSetComposition', { text: s, selectionStart: s.length, selectionEnd: s.length }));
+    queued.push(cdp.send('Input.insertText', { text: commit }));
+  }
+  queued.push(...key('Backspace', 'Backspace', 8), ...key('!', 'Digit1', 49, '!'), ...key('Enter', 'Enter', 13, '\r'));
+  await Promise.all([busy, ...queued]);
+  await l.page.waitForFunction(() => document.querySelector('.screen:not([hidden]) .xterm-rows').innerText.split('\n').some((line) => line.trim() === '한글가!'));
+  await l.leave();
+});
+
 test('with the keyboard on Korean, Ctrl+C interrupts', async () => {
   const l = await (await learner(world)).start();
   await l.focusTerminal();
@@ -160,8 +182,9 @@ test('what a program prints stays text', async () => {
   await l.shows('<img src=x');
   assert.equal(await page.locator('.xterm-rows img').count(), 0);
   const title = await page.title();
-  await l.type('echo "\u001b]0;<b>owned</b>\u0007\u001b]52;c;b3duZWQ=\u0007done"');
-  await l.shows('done');
+  await l.type(String.raw`printf '\033]0;<b>owned</b>\007\033]52;c;b3duZWQ=\007\033]8;;https://example.test\007%s%s\n' all done`);
+  await l.shows('alldone');
+  assert.equal(await page.locator('.xterm-rows a').count(), 0);
   assert.equal(await page.title(), title);
   await l.leave();
 });

@@ -1,6 +1,7 @@
 import { FitAddon } from '@xterm/addon-fit';
 import { Terminal, type ITheme } from '@xterm/xterm';
 import { copy } from '../clipboard';
+import type { Params } from '../messages/index.svelte';
 import { family } from './fonts';
 import { encode, inspect, programOf, type Pasted } from './paste';
 
@@ -14,7 +15,7 @@ export type Status = 'connecting' | 'live' | 'lost' | 'exited' | 'refused';
 
 /** What a terminal tells the page; the page's state follows it. */
 export interface Told {
-  status(s: Status, code?: string): void;
+  status(s: Status, code?: string, params?: Params): void;
   /** The command line that has the terminal; '' while the shell waits. */
   running(line: string): void;
   /** A prompt is there: something can be inserted. */
@@ -23,6 +24,16 @@ export interface Told {
   paste(p: Pasted): void;
   copied(): void;
   leave(): void;
+}
+
+/** Reads the reason of a socket's end: a code, a space and its parameters as JSON. */
+function refusal(reason: string): [string, Params] {
+  const [code, ...rest] = reason.split(' ');
+  try {
+    return [code, rest.length ? JSON.parse(rest.join(' ')) : {}];
+  } catch {
+    return [code, {}];
+  }
 }
 
 const ackEvery = 32 << 10;
@@ -41,6 +52,7 @@ export class Session {
   private muted = true; // the portal repaints: what the terminal answers to old questions goes nowhere
   private line = '';
   private atPrompt = false;
+  private settling = false; // a syllable is composed, and xterm.js has not read it yet
   private closed = false;
   private watch: ResizeObserver | undefined;
   /** Ctrl of the phone's key row: goes with the next key. */
@@ -73,6 +85,7 @@ export class Session {
     this.term.textarea?.setAttribute('autocapitalize', 'off');
     into.addEventListener('paste', this.onPaste, true);
     into.addEventListener('contextmenu', this.onContext);
+    into.addEventListener('compositionend', this.onComposed);
     this.watch = new ResizeObserver(() => this.refit());
     this.watch.observe(into);
     document.fonts.addEventListener('loadingdone', this.onFonts);
@@ -122,7 +135,7 @@ export class Session {
     s.onclose = (e) => {
       if (this.socket !== s || this.closed) return;
       this.setPrompt(false);
-      if (e.code >= 4000) return this.told.status('refused', e.reason);
+      if (e.code >= 4000) return this.told.status('refused', ...refusal(e.reason));
       if (e.code === 1000) return; // exit has said it
       this.told.status('lost');
       this.retry = setTimeout(() => this.connect(), this.wait);
@@ -236,9 +249,27 @@ export class Session {
     navigator.clipboard.readText().then((s) => this.pasted(s), () => undefined);
   };
 
+  /** xterm.js reads a composed syllable a moment after its end, in a timer that began just before this one. */
+  private onComposed = () => {
+    this.settling = true;
+    setTimeout(() => (this.settling = false));
+  };
+
+  /** A key that comes before xterm.js has read the syllable waits for it: xterm.js would take what it remembers of the textarea, and lose one. */
+  private afterSyllable(e: KeyboardEvent): boolean {
+    if (!this.settling || e.type !== 'keydown' || /^(Shift|Control|Alt|Meta)$/.test(e.key)) return false;
+    e.preventDefault();
+    const { key, code, keyCode, ctrlKey, altKey, shiftKey, metaKey } = e;
+    const again = new KeyboardEvent('keydown', { key, code, keyCode, ctrlKey, altKey, shiftKey, metaKey, bubbles: true, cancelable: true });
+    const plain = key.length === 1 && !ctrlKey && !altKey && !metaKey;
+    setTimeout(() => (plain ? this.type(key) : this.term.textarea?.dispatchEvent(again)));
+    return true;
+  }
+
   /** Keys that the page takes before the terminal; by code, so that they work with the keyboard on Korean. */
   private key(e: KeyboardEvent): boolean {
     if (e.isComposing || e.keyCode === 229) return true;
+    if (this.afterSyllable(e)) return false;
     if (e.code === 'F6' || (e.altKey && !e.ctrlKey && !e.metaKey && (e.code === 'KeyM' || /^Digit[1-9]$/.test(e.code)))) return false;
     const down = e.type === 'keydown';
     if (e.code === 'Escape' && !this.line && this.atPrompt && !e.ctrlKey && !e.altKey && !e.shiftKey) {

@@ -1,5 +1,5 @@
 import { api } from '../api';
-import { language } from '../messages/index.svelte';
+import { language, type Params } from '../messages/index.svelte';
 import type { Pasted } from './paste';
 import { Session, type Status } from './session';
 
@@ -7,6 +7,7 @@ import { Session, type Status } from './session';
 export class Tab {
   status = $state<Status>('connecting');
   code = $state('');
+  params = $state.raw<Params>({});
   running = $state('');
   atPrompt = $state(false);
   opened = $state(false); // it has been shown, and so has a session
@@ -69,9 +70,10 @@ export class Terminals {
     tab.session = new Session(
       (rows, cols) => api.socket(this.lesson, `terminals/${tab.machine}/${tab.number}?rows=${rows}&cols=${cols}&lang=${language.now}`),
       {
-        status: (s, code) => {
+        status: (s, code, params) => {
           tab.status = s;
           tab.code = code ?? '';
+          tab.params = params ?? {};
         },
         running: (line) => (tab.running = line),
         prompt: (ready) => (tab.atPrompt = ready),
