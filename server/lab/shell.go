@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -261,4 +262,47 @@ func (l *Lab) WriteFile(name string, data []byte, mode uint32) error {
 		return fmt.Errorf("open %s: %w", name, err)
 	}
 	return nil
+}
+
+// Shell runs the learner's shell on the workstation with streams in the place of a terminal and waits for its end.
+func (l *Lab) Shell(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (exit int, err error) {
+	spec, b, err := l.nodes[Workstation].login(l.lang)
+	if err != nil {
+		return 0, err
+	}
+	in, _ := kernel.NewInput(ctx, stdin) // its goroutine ends with the process's end of the pipe, or waits in a read of stdin
+	out, outDone := kernel.NewOutput(ctx, stdout)
+	errOut, errDone := kernel.NewOutput(ctx, stderr)
+	spec.Args, spec.Files, spec.Setsid = []string{"-bash"}, []*kernel.FD{in, out, errOut}, true
+	p, err := b.machine.SpawnContext(ctx, spec)
+	for _, fd := range spec.Files {
+		fd.Close()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("bash: %w", err)
+	}
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		_ = p.Signal(kernel.SIGKILL) // it may have ended
+		<-p.Done()
+		return 0, ctx.Err()
+	}
+	if err := errors.Join(outDone(), errDone()); err != nil {
+		return 0, err
+	}
+	return p.Status().ExitCode(), nil
+}
+
+// ExitCode waits for the shell's end and is its exit code.
+func (t *terminal) ExitCode() int {
+	<-t.starting
+	t.mu.Lock()
+	p := t.shell
+	t.mu.Unlock()
+	if p == nil {
+		return 127
+	}
+	<-p.Done()
+	return p.Status().ExitCode()
 }
