@@ -24,6 +24,8 @@ const (
 	maxEDNS = 4096
 )
 
+var rootName = dnsmessage.MustNewName(".")
+
 // Server answers for one cluster.
 type Server struct {
 	reader store.Reader
@@ -65,18 +67,19 @@ func (s *Server) Resolve(query []byte, tcp bool) []byte {
 	if err != nil || head.Response {
 		return nil
 	}
-	reply := dnsmessage.Header{ID: head.ID, Response: true, OpCode: head.OpCode, RecursionDesired: head.RecursionDesired, RecursionAvailable: true}
+	reply := dnsmessage.Header{ID: head.ID, Response: true, OpCode: head.OpCode, RecursionDesired: head.RecursionDesired}
 	q, err := p.Question()
 	if err != nil {
 		reply.RCode = dnsmessage.RCodeFormatError
-		return pack(reply, nil, answer{}, nil, tcp, maxUDP)
+		return pack(reply, nil, answer{}, nil, tcp, 0)
 	}
 	if head.OpCode != 0 || q.Class != dnsmessage.ClassINET && q.Class != dnsmessage.ClassANY {
 		reply.RCode = dnsmessage.RCodeNotImplemented
-		return pack(reply, &q, answer{}, nil, tcp, maxUDP)
+		return pack(reply, &q, answer{}, nil, tcp, 0)
 	}
 	a := s.lookUp(strings.ToLower(q.Name.String()), q)
-	reply.Authoritative = a.inZone
+	// CoreDNS' own zones are answered with authority and without an offer to recurse; what it forwards, the other way round.
+	reply.Authoritative, reply.RecursionAvailable = a.inZone, !a.inZone
 	if !a.exists {
 		reply.RCode = dnsmessage.RCodeNameError
 	}
@@ -87,31 +90,38 @@ func (s *Server) Resolve(query []byte, tcp bool) []byte {
 	return pack(reply, &q, a, authority, tcp, ednsSize(&p))
 }
 
-// ednsSize is how large an answer the client takes over UDP (RFC 6891).
+// ednsSize is how large an answer the client takes over UDP by RFC 6891, 0 when it does not speak of it.
 func ednsSize(p *dnsmessage.Parser) int {
 	if p.SkipAllQuestions() != nil || p.SkipAllAnswers() != nil || p.SkipAllAuthorities() != nil {
-		return maxUDP
+		return 0
 	}
 	for {
 		h, err := p.AdditionalHeader()
 		if err != nil {
-			return maxUDP
+			return 0
 		}
 		if h.Type == dnsmessage.TypeOPT {
 			return min(max(int(h.Class), maxUDP), maxEDNS)
 		}
 		if p.SkipAdditional() != nil {
-			return maxUDP
+			return 0
 		}
 	}
 }
 
-// pack writes the message; what does not fit a datagram is left out and said so, for the client to come again over TCP.
-func pack(h dnsmessage.Header, q *dnsmessage.Question, a answer, authority []dnsmessage.Resource, tcp bool, limit int) []byte {
-	m := dnsmessage.Message{Header: h, Answers: a.records, Authorities: authority, Additionals: a.extra}
+// pack writes the message; what does not fit a datagram is left out and said so, for the client to come again over TCP. edns is the
+// client's limit, 0 when it gave none: then the answer has no OPT record either.
+func pack(h dnsmessage.Header, q *dnsmessage.Question, a answer, authority []dnsmessage.Resource, tcp bool, edns int) []byte {
+	m := dnsmessage.Message{Header: h, Answers: a.records, Authorities: authority}
+	var opt []dnsmessage.Resource
+	if edns > 0 {
+		opt = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: rootName, Type: dnsmessage.TypeOPT, Class: dnsmessage.Class(edns)}, Body: &dnsmessage.OPTResource{}}}
+	}
+	m.Additionals = append(append(m.Additionals, a.extra...), opt...)
 	if q != nil {
 		m.Questions = []dnsmessage.Question{*q}
 	}
+	limit := max(edns, maxUDP)
 	if tcp {
 		limit = 65535
 	}
@@ -124,8 +134,8 @@ func pack(h dnsmessage.Header, q *dnsmessage.Question, a answer, authority []dns
 			return b
 		}
 		switch {
-		case len(m.Additionals) > 0:
-			m.Additionals = nil
+		case len(m.Additionals) > len(opt):
+			m.Additionals = opt
 		case len(m.Answers) > 0:
 			m.Truncated = true
 			m.Answers = m.Answers[:len(m.Answers)*limit/(len(b)+1)]

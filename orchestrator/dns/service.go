@@ -218,7 +218,8 @@ func (s *Server) pod(name string, q dnsmessage.Question, parts []string) answer 
 	return s.addresses(name, q, []netip.Addr{ip})
 }
 
-// reverse answers D.C.B.A.in-addr.arpa for Services' addresses and the endpoints of headless Services.
+// reverse answers D.C.B.A.in-addr.arpa: a Service's address with its name, else the address of an endpoint with its name below each of
+// its Services.
 func (s *Server) reverse(name string, q dnsmessage.Question) answer {
 	parts := strings.Split(strings.TrimSuffix(name, ".in-addr.arpa."), ".")
 	slices.Reverse(parts)
@@ -227,7 +228,7 @@ func (s *Server) reverse(name string, q dnsmessage.Question) answer {
 		return answer{}
 	}
 	a := answer{}
-	add := func(target string) {
+	for _, target := range s.namesOf(ip) {
 		a.exists, a.inZone = true, true
 		h, ok := s.header(name, dnsmessage.TypePTR)
 		n, err := dnsmessage.NewName(target)
@@ -235,18 +236,23 @@ func (s *Server) reverse(name string, q dnsmessage.Question) answer {
 			a.records = append(a.records, dnsmessage.Resource{Header: h, Body: &dnsmessage.PTRResource{PTR: n}})
 		}
 	}
-	for _, svc := range informer.List[*v1.Service](s.reader, informer.Services, "") {
-		whole := fmt.Sprintf("%s.%s.svc.%s", svc.Name, svc.Namespace, s.domain)
+	return a
+}
+
+func (s *Server) namesOf(ip netip.Addr) (names []string) {
+	services := informer.List[*v1.Service](s.reader, informer.Services, "")
+	whole := func(svc *v1.Service) string { return fmt.Sprintf("%s.%s.svc.%s", svc.Name, svc.Namespace, s.domain) }
+	for _, svc := range services {
 		if slices.Contains(svc.Spec.ClusterIPs, ip.String()) {
-			add(whole)
+			return []string{whole(svc)}
 		}
-		if headless(svc) {
-			for _, e := range s.endpoints(svc) {
-				if e.addr == ip {
-					add(e.host + "." + whole)
-				}
+	}
+	for _, svc := range services {
+		for _, e := range s.endpoints(svc) {
+			if e.addr == ip {
+				names = append(names, e.host+"."+whole(svc))
 			}
 		}
 	}
-	return a
+	return names
 }

@@ -100,6 +100,8 @@ func (k *Kubelet) handlePod(c *informer.Change) {
 	changed := w.pod.Generation != new.Generation || w.pod.DeletionTimestamp == nil && new.DeletionTimestamp != nil ||
 		!equality.Semantic.DeepEqual(w.pod.DeletionGracePeriodSeconds, new.DeletionGracePeriodSeconds) ||
 		!equality.Semantic.DeepEqual(w.pod.Annotations, new.Annotations) || !equality.Semantic.DeepEqual(w.pod.Labels, new.Labels)
+	// Whoever opens a readiness gate writes a condition only.
+	changed = changed || len(new.Spec.ReadinessGates) > 0 && gates(w.pod) != gates(new)
 	evicted := podutil.IsPodTerminal(new) && !w.finished
 	w.pod = new
 	if changed || evicted {

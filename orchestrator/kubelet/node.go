@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	coordv1 "k8s.io/api/coordination/v1"
@@ -118,8 +119,15 @@ func (k *Kubelet) register(t loop.Trigger) error {
 		if n.Status.NodeInfo.BootID != old.Status.NodeInfo.BootID {
 			k.events.Warning(ctx, n, "Rebooted", "Node %s has been rebooted, boot id: %s", n.Name, n.Status.NodeInfo.BootID)
 		}
+		if !nodeReady(old) {
+			k.events.Normal(ctx, n, "NodeReady", "Node %s status is now: NodeReady", n.Name)
+		}
 	}
 	return k.cfg.Beats.Beat(informer.Nodes, "", k.cfg.Node.Name, store.Beat{Start: now, Period: statusPeriod})
+}
+
+func nodeReady(n *v1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c v1.NodeCondition) bool { return c.Type == v1.NodeReady && c.Status == v1.ConditionTrue })
 }
 
 func updated[P any](obj any, err error) (P, error) {

@@ -277,19 +277,15 @@ func (t *Table) Route(src netip.Addr, proto v1.Protocol, to netip.AddrPort) Answ
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p, ok := t.byAddr[address{proto, to}]
-	local := false
+	local, where := false, src
 	if ok {
 		local = p.svc.internal
 	} else if p, ok = t.byNode[nodePort{proto, to.Port()}]; ok && to.Port() != 0 && t.cfg.IsNode != nil && t.cfg.IsNode(to.Addr()) {
-		local = p.svc.external
+		local, where = p.svc.external, to.Addr() // Local means the node that was asked
 	} else {
 		return Answer{}
 	}
 	a := Answer{Service: p.svc.key, Port: p.name}
-	where := src
-	if local && p.svc.external && !p.svc.internal {
-		where = to.Addr() // the node that was asked
-	}
 	usable := t.usable(p, local, where)
 	if len(usable) == 0 {
 		if !p.svc.served && len(p.endpoints) == 0 {

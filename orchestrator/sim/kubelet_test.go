@@ -307,7 +307,9 @@ func TestTermination(t *testing.T) {
 	var hooks []string
 	l := newLab(t, Options{Workers: 1, NoControlPlane: true, Images: []string{"busybox:1.37"}, Execute: func(f func()) { go f() }, Runtime: func(string) null.Config {
 		return null.Config{
-			Fate: func(_ kubelet.SandboxSpec, c kubelet.ContainerSpec) null.Fate { return null.Fate{Stubborn: c.Name == "main"} },
+			Fate: func(_ kubelet.SandboxSpec, c kubelet.ContainerSpec) null.Fate {
+				return null.Fate{Stubborn: c.Name == "main"}
+			},
 			Exec: func(c kubelet.ContainerSpec, cmd []string) (string, int, error) {
 				hooks = append(hooks, cmd[0])
 				return "", 0, nil
@@ -321,10 +323,7 @@ func TestTermination(t *testing.T) {
 	}))
 	l.settle()
 	l.delete(informer.Pods, "default", "a")
-	// The stop is a call under way: the loop is not idle, so the clock is moved without waiting for it.
-	for l.Clock.Timers() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	l.awaitStop("node-1")
 	if l.pod("a").DeletionTimestamp == nil {
 		t.Error("not terminating")
 	}
@@ -349,6 +348,14 @@ func TestTermination(t *testing.T) {
 	}
 	if s, c, v := l.Runtimes["node-1"].Counts(); s+c+v != 0 {
 		t.Errorf("%d sandboxes, %d containers, %d volumes are left", s, c, v)
+	}
+}
+
+// awaitStop returns when a stubborn container is being stopped. That is a call under way, so the loop does not fall idle: the clock has
+// to be moved without waiting for it.
+func (l *lab) awaitStop(node string) {
+	for l.Runtimes[node].Stopping() == 0 {
+		time.Sleep(time.Millisecond)
 	}
 }
 

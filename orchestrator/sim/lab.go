@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -37,6 +38,8 @@ type Options struct {
 	Pool *loop.Pool
 	// Clock, where not nil, is used in the place of a simulated one (benchmarks use the wall clock).
 	Clock loop.Clock
+	// Client, where not nil, comes between every component and its client (benchmarks count calls).
+	Client func(store.Client) store.Client
 	// Cluster changes the API server's settings.
 	Cluster func(*apiserver.ClusterConfig)
 	// Execute runs calls of the runtime; nil runs them at once.
@@ -83,6 +86,9 @@ func New(server *apiserver.Server, o Options) (*Lab, error) {
 		l.pool = loop.NewPool(1)
 		o.Pool = l.pool
 	}
+	if o.Client == nil {
+		o.Client = func(c store.Client) store.Client { return c }
+	}
 	if o.Execute == nil {
 		o.Execute = func(f func()) { f() }
 	}
@@ -90,10 +96,10 @@ func New(server *apiserver.Server, o Options) (*Lab, error) {
 	l.ControlPlane, err = orchestrator.Start(orchestrator.Config{
 		Name: o.Name, Store: l.Cluster.Store(), Reader: l.Cluster.Reader(), Clock: clock, Rand: choices, Pool: o.Pool,
 		Client: func(name string, groups ...string) store.Client {
-			return l.Cluster.Client(&user.DefaultInfo{Name: name, Groups: groups})
+			return o.Client(l.Cluster.Client(&user.DefaultInfo{Name: name, Groups: groups}))
 		},
 		Nodes: l.nodes(o, clock), Version: "v1.37.2+drydock", Product: "sim", RootCA: []byte("-----BEGIN CERTIFICATE-----\nsim\n-----END CERTIFICATE-----\n"),
-		Execute: o.Execute, OnError: o.OnError,
+		APIServers: []netip.AddrPort{netip.MustParseAddrPort("172.18.0.2:6443")}, Execute: o.Execute, OnError: o.OnError,
 	})
 	if err != nil {
 		l.Close()

@@ -61,6 +61,7 @@ type Runtime struct {
 	containers map[string]*container
 	images     map[string]bool
 	volumes    map[string]map[string]kubelet.VolumeSpec
+	stopping   int // calls of StopContainer that wait for their grace
 }
 
 type container struct {
@@ -217,19 +218,31 @@ func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Durat
 		r.mu.Unlock()
 		return nil
 	}
-	r.mu.Unlock()
 	ended := make(chan struct{})
 	stop := r.cfg.Clock.AfterFunc(grace, func() { close(ended) })
+	r.stopping++
+	r.mu.Unlock()
+	var err error
 	select {
 	case <-ended:
 	case <-ctx.Done():
 		stop()
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
 	}
 	r.mu.Lock()
-	r.endLocked(c, kubelet.ContainerStatus{ExitCode: 137, Signal: 9, Reason: "Error"})
-	r.mu.Unlock()
-	return nil
+	defer r.mu.Unlock()
+	r.stopping--
+	if err == nil {
+		r.endLocked(c, kubelet.ContainerStatus{ExitCode: 137, Signal: 9, Reason: "Error"})
+	}
+	return err
+}
+
+// Stopping is how many stubborn containers are being stopped: their grace runs on the lab's clock.
+func (r *Runtime) Stopping() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stopping
 }
 
 // RemoveContainer implements kubelet.Runtime.
@@ -272,6 +285,18 @@ func (r *Runtime) Spec(id string) kubelet.ContainerSpec {
 		return c.spec
 	}
 	return kubelet.ContainerSpec{}
+}
+
+// Sandbox returns how the sandbox of a pod was asked for.
+func (r *Runtime) Sandbox(namespace, pod string) (kubelet.SandboxSpec, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sandboxes {
+		if s.Namespace == namespace && s.Name == pod {
+			return s, true
+		}
+	}
+	return kubelet.SandboxSpec{}, false
 }
 
 // Counts says how many sandboxes, containers and pods with volumes there are.
