@@ -39,7 +39,9 @@ func TestMain(m *testing.M) {
 	if err := os.Symlink("/bin/sh", filepath.Join(bin, "sh")); err != nil { // the cases' own language, no utility
 		panic(err)
 	}
+	site = newServers(dir)
 	code := m.Run()
+	site.close()
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -74,6 +76,7 @@ func runCase(t *testing.T, path, script string) string {
 	cmd := exec.Command("/bin/sh", "-c", script)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + path, "HOME=" + dir, "LC_ALL=C.UTF-8", "TZ=UTC", "USER=learner"}
+	cmd.Env = append(cmd.Env, site.env()...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -83,7 +86,7 @@ func runCase(t *testing.T, path, script string) string {
 	}
 	var b strings.Builder
 	show := func(label string, s string) {
-		s = strings.NewReplacer(dir, "$DIR", "‘", "'", "’", "'").Replace(s) // quotes are plain ones in every locale here
+		s = strings.NewReplacer(dir, "$DIR", site.plain.Listener.Addr().String(), "$HOST", site.tls.Listener.Addr().String(), "$TLS", site.dead, "$DEAD", site.silent.Addr().String(), "$SILENT", "‘", "'", "’", "'").Replace(s) // quotes are plain ones in every locale here
 		if s == "" {
 			return
 		}

@@ -3,10 +3,12 @@ package main
 import (
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/applet"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/files"
+	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/network"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/proc"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/sed"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/system"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/text"
+	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/web"
 )
 
 // table lists the utilities by name. An image links each to the one program.
@@ -26,6 +28,7 @@ var table = [...]struct {
 	{"cmp", text.Cmp},
 	{"comm", text.Comm},
 	{"cp", files.Copy},
+	{"curl", web.Curl},
 	{"cut", text.Cut},
 	{"date", system.Date},
 	{"df", files.Df},
@@ -60,10 +63,12 @@ var table = [...]struct {
 	{"mktemp", system.Mktemp},
 	{"mount", files.Mount},
 	{"mv", files.Move},
+	{"nc", network.Nc},
 	{"nice", system.Nice},
 	{"nl", text.Nl},
 	{"nohup", system.Nohup},
 	{"nproc", system.Nproc},
+	{"nslookup", network.Nslookup},
 	{"od", text.Od},
 	{"paste", text.Paste},
 	{"pgrep", proc.Pgrep},
@@ -105,6 +110,7 @@ var table = [...]struct {
 	{"uniq", text.Uniq},
 	{"uptime", proc.Uptime},
 	{"wc", text.Wc},
+	{"wget", web.Wget},
 	{"which", system.Which},
 	{"whoami", system.Whoami},
 	{"xargs", system.Xargs},

@@ -213,8 +213,8 @@ func Date(c *applet.Cmd) int {
 	return 0
 }
 
-// duration reads NUMBER[smhd].
-func duration(s string) (time.Duration, bool) {
+// Duration reads NUMBER[smhd].
+func Duration(s string) (time.Duration, bool) {
 	unit := time.Second
 	num := s
 	if n := len(s); n > 0 {
@@ -253,7 +253,7 @@ func Sleep(c *applet.Cmd) int {
 	}
 	var total time.Duration
 	for _, a := range args {
-		d, ok := duration(a)
+		d, ok := Duration(a)
 		if !ok {
 			return c.Usage(1, "invalid time interval %s", applet.Quote(a))
 		}
@@ -293,7 +293,7 @@ func Timeout(c *applet.Cmd) int {
 	for _, o := range opts {
 		switch o.Key {
 		case "k":
-			d, ok := duration(o.Arg)
+			d, ok := Duration(o.Arg)
 			if !ok {
 				return c.Usage(125, "invalid time interval %s", applet.Quote(o.Arg))
 			}
@@ -312,7 +312,7 @@ func Timeout(c *applet.Cmd) int {
 		fmt.Fprintf(c.Stderr, "Try '%s --help' for more information.\n", c.Name)
 		return 125
 	}
-	limit, ok := duration(args[0])
+	limit, ok := Duration(args[0])
 	if !ok {
 		return c.Usage(125, "invalid time interval %s", applet.Quote(args[0]))
 	}
