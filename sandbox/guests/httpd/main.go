@@ -29,7 +29,7 @@ const confFile = web.Prefix + "/nginx.conf"
 
 // prepare runs before the image of initialised memory is taken. A small heap is collected often and stays small: a pod that serves a probe
 // every ten seconds must not grow by each.
-func prepare() { debug.SetGCPercent(10) }
+func prepare() { debug.SetGCPercent(40) }
 
 type options struct {
 	file, global, command, prefix, errorLog string
@@ -212,6 +212,8 @@ func serve(o options, logs *web.Logs, cfg *web.Config) int {
 			say(web.Notice, "signal 1 (SIGHUP) received, reconfiguring")
 			if err := reload(o, server); err != nil {
 				say(web.Emerg, "%v", err)
+			} else {
+				say(web.Notice, "reconfigured")
 			}
 		case syscall.SIGUSR1:
 			say(web.Notice, "signal 10 (SIGUSR1) received, reopening logs")

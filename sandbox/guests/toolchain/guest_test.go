@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/drydock-labs/drydock/sandbox/kernel"
 )
@@ -190,6 +192,45 @@ func TestHTTP(t *testing.T) {
 	}
 	if out, errs, code := l.run("/bin/probe", "get", "http://10.0.0.1/hello"); code != 1 || !strings.Contains(errs, "connection refused") {
 		t.Errorf("after the server has gone: %q, %q, code %d", out, errs, code)
+	}
+}
+
+// TestLookup resolves names by UDP at the server of /etc/resolv.conf, with its search list.
+func TestLookup(t *testing.T) {
+	l := newProbe(t)
+	l.write("/etc/resolv.conf", "nameserver 10.0.0.1\nsearch default.svc.cluster.local\noptions ndots:5 timeout:1 attempts:1\n")
+	dns, err := l.machine.Net().ServeUDP(netip.MustParseAddrPort("10.0.0.1:53"), func(_ netip.AddrPort, query []byte) []byte {
+		var p dnsmessage.Parser
+		h, err := p.Start(query)
+		if err != nil {
+			return nil
+		}
+		q, err := p.Question()
+		if err != nil {
+			return nil
+		}
+		m := dnsmessage.Message{Header: dnsmessage.Header{ID: h.ID, Response: true, Authoritative: true}, Questions: []dnsmessage.Question{q}}
+		switch {
+		case q.Name.String() != "web.default.svc.cluster.local.":
+			m.RCode = dnsmessage.RCodeNameError
+		case q.Type == dnsmessage.TypeA:
+			m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 5},
+				Body: &dnsmessage.AResource{A: [4]byte{10, 96, 0, 7}}}}
+		}
+		answer, err := m.Pack()
+		if err != nil {
+			t.Error(err)
+		}
+		return answer
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dns.Close()
+	out, errs, code := l.run("/bin/probe", "lookup", "localhost", "web", "none")
+	want := "localhost [127.0.0.1] <nil>\nweb [10.96.0.7] <nil>\nnone [] lookup none on 10.0.0.1:53: no such host\n"
+	if diff := cmp.Diff(want, out); diff != "" || code != 0 {
+		t.Errorf("code %d, %s\n%s", code, errs, diff)
 	}
 }
 

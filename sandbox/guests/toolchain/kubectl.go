@@ -57,6 +57,14 @@ var kubectlPatches = []patch{
 		{path: "kubernetes/clientset.go", transform: withoutImports(unstable("k8s.io/client-go/kubernetes/typed/"))},
 		{path: "kubernetes/scheme/register.go", transform: withoutImports(unstable("k8s.io/api/"))},
 	}},
+	// For the kinds that kubectl has types of, apply computes its patch from those types, as it does where a server publishes no schema,
+	// and does not parse the group's OpenAPI document first: the lab's server is of the same minor, so that both say the same.
+	{module: "k8s.io/kubectl", sources: []source{
+		{path: "pkg/cmd/apply/patcher.go", edits: []edit{
+			{old: "\tif p.OpenAPIV3Root != nil {\n", new: "\tif p.OpenAPIV3Root != nil && !scheme.Scheme.Recognizes(p.Mapping.GroupVersionKind) {\n"},
+			{old: "\tif patch == nil && p.OpenAPIGetter != nil {\n", new: "\tif patch == nil && p.OpenAPIGetter != nil && !scheme.Scheme.Recognizes(p.Mapping.GroupVersionKind) {\n"},
+		}},
+	}},
 }
 
 // unstableKept are the alpha and beta versions that kubectl's code calls.

@@ -28,7 +28,7 @@ type site struct {
 	backend         net.Listener
 }
 
-func newSite(t *testing.T, confName string) *site {
+func newSite(t testing.TB, confName string) *site {
 	t.Helper()
 	s := &site{dir: t.TempDir()}
 	os.Chmod(s.dir, 0o755)
@@ -112,7 +112,7 @@ func backend(w http.ResponseWriter, r *http.Request) {
 }
 
 // start runs our server on the site.
-func (s *site) start(t *testing.T) *Server {
+func (s *site) start(t testing.TB) *Server {
 	t.Helper()
 	cfg, err := Load(s.conf, "", net.LookupHost)
 	if err != nil {
