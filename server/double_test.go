@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -697,7 +698,7 @@ func (t *doubleTerminal) enter() {
 		t.Close()
 		return
 	}
-	t.print("\r\n\x1b]133;C;" + line + "\a")
+	t.print("\r\n\x1b]133;C;cmdline_url=" + url.PathEscape(line) + "\a")
 	out, exit := t.lab.command(line)
 	for p := []byte(strings.ReplaceAll(out, "\n", "\r\n")); len(p) > 0; {
 		n := min(len(p), 32<<10)

@@ -2,11 +2,14 @@ package server
 
 import (
 	"bytes"
+	"net/url"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
-// marks reads the shell's marks (OSC 133: A prompt, B input, C;LINE running, D;STATUS ended) out of a terminal's output. It keeps at most
-// maxMark bytes of state, whatever arrives. It is not safe for concurrent use.
+// marks reads the shell's marks out of a terminal's output: OSC 133 with A (prompt), B (input), C;cmdline_url=LINE (running, the line
+// percent-encoded as kitty's shell integration has it) and D;STATUS (ended). It keeps at most maxMark bytes of state, whatever arrives. It is not safe for concurrent use.
 type marks struct {
 	state byte // 0 text, 1 after ESC, 2 in OSC, 3 in OSC after ESC
 	buf   []byte
@@ -61,7 +64,7 @@ func (m *marks) take(ended func(string, int)) {
 	}
 	switch body[0] {
 	case 'C':
-		m.running = rest
+		m.running = commandLine(rest)
 	case 'D':
 		status, err := strconv.Atoi(rest)
 		if line := m.running; line != "" && err == nil {
@@ -71,4 +74,25 @@ func (m *marks) take(ended func(string, int)) {
 	case 'A':
 		m.running = ""
 	}
+}
+
+// commandLine is the command line among a C mark's options, without control characters; empty if there is none.
+func commandLine(options string) string {
+	for option := range strings.SplitSeq(options, ";") {
+		encoded, ok := strings.CutPrefix(option, "cmdline_url=")
+		if !ok {
+			continue
+		}
+		line, err := url.PathUnescape(encoded)
+		if err != nil {
+			return ""
+		}
+		return strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) && r != '\n' {
+				return -1
+			}
+			return r
+		}, strings.ToValidUTF8(line, "\uFFFD"))
+	}
+	return ""
 }

@@ -43,13 +43,17 @@ func TestMarks(t *testing.T) {
 		want         []ended
 		running      string
 	}{
-		{"a command", "\x1b]133;A\a$ \x1b]133;B\als\r\n\x1b]133;C;ls -l\aout\x1b]133;D;0\a", []ended{{"ls -l", 0}}, ""},
-		{"ended by ST", "\x1b]133;C;false\x1b\\\x1b]133;D;1\x1b\\", []ended{{"false", 1}}, ""},
-		{"with semicolons", "\x1b]133;C;a; b\a\x1b]133;D;127\a", []ended{{"a; b", 127}}, ""},
-		{"still running", "\x1b]133;C;vi x\a", nil, "vi x"},
+		{"a command", "\x1b]133;A\a$ \x1b]133;B\als\r\n\x1b]133;C;cmdline_url=ls%20-l\aout\x1b]133;D;0\a", []ended{{"ls -l", 0}}, ""},
+		{"ended by ST", "\x1b]133;C;cmdline_url=false\x1b\\\x1b]133;D;1\x1b\\", []ended{{"false", 1}}, ""},
+		{"with semicolons", "\x1b]133;C;cmdline_url=a%3B%20b\a\x1b]133;D;127\a", []ended{{"a; b", 127}}, ""},
+		{"still running", "\x1b]133;C;cmdline_url=vi%20x\a", nil, "vi x"},
 		{"nothing typed", "\x1b]133;D;130\a\x1b]133;A\a", nil, ""},
-		{"another OSC", "\x1b]0;title\a\x1b]133;C;x\a\x1b]0;133;D;0\a", nil, "x"},
-		{"status no number", "\x1b]133;C;x\a\x1b]133;D;zero\a", nil, ""},
+		{"another OSC", "\x1b]0;title\a\x1b]133;C;cmdline_url=x\a\x1b]0;133;D;0\a", nil, "x"},
+		{"with other options, Hangul", "\x1b]133;C;k=v;cmdline_url=%E3%85%8F%20x\a", nil, "ㅏ x"},
+		{"control characters, not UTF-8", "\x1b]133;C;cmdline_url=a%1B%07b%FF\a", nil, "ab\uFFFD"},
+		{"no command line", "\x1b]133;C\a\x1b]133;D;0\a", nil, ""},
+		{"badly encoded", "\x1b]133;C;cmdline_url=%zz\a", nil, ""},
+		{"status no number", "\x1b]133;C;cmdline_url=x\a\x1b]133;D;zero\a", nil, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, size := range []int{1, 3, len(test.output)} { // however it is cut
@@ -67,7 +71,7 @@ func TestMarks(t *testing.T) {
 }
 
 func FuzzMarks(f *testing.F) {
-	f.Add([]byte("\x1b]133;C;ls\a\x1b]133;D;0\a"), 3)
+	f.Add([]byte("\x1b]133;C;cmdline_url=ls\a\x1b]133;D;0\a"), 3)
 	f.Add([]byte("\x1b\x1b]\x1b]133;"), 1)
 	f.Add([]byte(strings.Repeat("\x1b[?25h", 50)), 7)
 	f.Fuzz(func(t *testing.T, p []byte, size int) {

@@ -308,6 +308,9 @@ func (n *node) Dial(ctx context.Context, sandboxID string, addr netip.Addr, port
 	if err != nil {
 		return nil, err
 	}
+	if addr.IsLoopback() {
+		addr = netip.Addr{} // the runtime's way to say: from inside the pod
+	}
 	return r.Dial(ctx, sandboxID, addr, port)
 }
 
