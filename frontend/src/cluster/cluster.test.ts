@@ -92,6 +92,19 @@ describe('the diff', () => {
 const none: Places = new Map();
 const overlap = (a: { x: number; y: number; w: number; h: number }, b: typeof a) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
 
+/** The straight pieces of a path of M, H and V, as boxes without width. */
+function segments(path: string): { x: number; y: number; w: number; h: number }[] {
+  const out = [];
+  let [x, y] = [NaN, NaN];
+  for (const [, letter, args] of path.matchAll(/([MHV])([^MHV]*)/g)) {
+    const n = args.trim().split(/\s+/).map(Number);
+    const [nx, ny] = letter === 'M' ? n : letter === 'H' ? [n[0], y] : [x, n[0]];
+    if (letter !== 'M') out.push({ x: Math.min(x, nx), y: Math.min(y, ny), w: Math.abs(nx - x), h: Math.abs(ny - y) });
+    [x, y] = [nx, ny];
+  }
+  return out;
+}
+
 function many(n: number): Model {
   return buildModel([...nodes, ...Array.from({ length: n }, (_, i) => pod(`web-5d-${String(i).padStart(4, '0')}`, `node-${(i % 3) + 1}`)), service()]);
 }
@@ -143,6 +156,23 @@ describe('the layout', () => {
   it('moors a Service at each of its pods', () => {
     const l = layout(many(4), none, 880);
     expect(l.rails[0].moorings.map((m) => m.key).sort()).toEqual(l.tiles.map((t) => t.pod.key).sort());
+  });
+
+  it.each([880, 360])('leads no lane through a room’s head, a tile or another Service at %i pixels', (width) => {
+    const other: [string, Json] = ['services/default/other', { metadata: { name: 'other', namespace: 'default' }, spec: { selector: { app: 'web' }, ports: [{ port: 81 }] } }];
+    const l = layout(buildModel([...nodes, ...[1, 2, 3, 4].map((i) => pod('web-5d-' + i, `node-${(i % 3) + 1}`)), service(), other]), none, width);
+    expect(l.rails).toHaveLength(2);
+    const heads = l.rooms.map((r) => ({ x: r.x + 1, y: r.y, w: r.w - 2, h: 30 }));
+    for (const rail of l.rails)
+      for (const lane of rail.lanes)
+        for (const part of segments(lane.path)) for (const box of [...heads, ...l.tiles, ...l.rails.filter((r) => r !== rail).map((r) => r.box)]) expect(overlap(part, box), `${lane.path} crosses ${JSON.stringify(box)}`).toBe(false);
+  });
+
+  it('leaves the system’s own Services to the table', () => {
+    const dns: [string, Json] = ['services/kube-system/kube-dns', { metadata: { name: 'kube-dns', namespace: 'kube-system' }, spec: { selector: { 'k8s-app': 'kube-dns' }, ports: [{ port: 53 }] } }];
+    const model = buildModel([...nodes, service(), dns]);
+    expect(model.services).toHaveLength(2);
+    expect(layout(model, none, 880).rails.map((r) => r.service.name)).toEqual(['web']);
   });
 
   it('shows rooms of an empty cluster, and nothing at all of none', () => {

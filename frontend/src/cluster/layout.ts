@@ -41,6 +41,9 @@ export interface Layout {
 /** The seat of each pod in its room, by uid: what stays when the model changes. */
 export type Places = ReadonlyMap<string, { node: string; seat: number }>;
 
+/** Services that have a quay: those that select pods, but for the system's own, whose control plane is not in pods here. The table has all. */
+export const drawn = (s: Service) => s.selector !== '' && s.namespace !== 'kube-system';
+
 const tileSize: Record<Detail, { w: number; h: number }> = { full: { w: 98, h: 64 }, short: { w: 62, h: 34 }, dot: { w: 18, h: 18 } };
 const gap = 12;
 const gutter = 10; // left of each tile, for the lines that moor at it
@@ -57,7 +60,7 @@ const laneGap = 9;
  * ghosts are pods that are gone but still shown for a moment.
  */
 export function layout(model: Model, before: Places, width: number, ghosts: Pod[] = []): Layout {
-  const services = model.services.filter((s) => s.selector);
+  const services = model.services.filter(drawn);
   const narrow = width < 560;
   const left = services.length === 0 ? pad : narrow ? pad + services.length * laneGap + 2 : serviceWidth + pad * 2 + 6;
   const roomsWidth = width - left - pad;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { encode, inspect, leaveKeys, programOf } from './paste';
+import { commandLine, encode, inspect, leaveKeys, programOf } from './paste';
 
 describe('pasting', () => {
   it('turns line ends into the terminal’s', () => expect(inspect('a\r\nb\rc\n').text).toBe('a\nb\nc\n'));
@@ -15,6 +15,16 @@ describe('pasting', () => {
     expect(encode('a\nb', true)).toBe('\u001b[200~a\rb\u001b[201~');
     expect(encode('a\nb', false)).toBe('a\rb');
   });
+});
+
+describe('a mark’s command line', () => {
+  it.each([
+    ['cmdline_url=kubectl%20get%20pods', 'kubectl get pods'],
+    ['k=v;cmdline_url=a%3B%20b', 'a; b'],
+    ['cmdline_url=%E3%85%8F%1b%07x', 'ㅏx'],
+    ['', ''],
+    ['cmdline_url=%zz', ''],
+  ])('%s is %s', (options, line) => expect(commandLine(options)).toBe(line));
 });
 
 describe('leaving a program', () => {

@@ -49,6 +49,17 @@ export function leaveKeys(program: string): string {
   return 'Ctrl+C';
 }
 
+/** The command line in the options of a shell's mark that one runs (OSC 133 C; cmdline_url as kitty's shell integration has it). */
+export function commandLine(options: string): string {
+  const encoded = options.split(';').find((o) => o.startsWith('cmdline_url='));
+  try {
+    // eslint-disable-next-line no-control-regex
+    return decodeURIComponent(encoded?.slice(12) ?? '').replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '');
+  } catch {
+    return '';
+  }
+}
+
 /** The name of the program that a command line runs. */
 export function programOf(line: string): string {
   const words = line.trim().split(/\s+/).filter((w) => !/^\w+=/.test(w));

@@ -3,7 +3,7 @@ import { Terminal, type ITheme } from '@xterm/xterm';
 import { copy } from '../clipboard';
 import type { Params } from '../messages/index.svelte';
 import { family } from './fonts';
-import { encode, inspect, programOf, type Pasted } from './paste';
+import { commandLine, encode, inspect, programOf, type Pasted } from './paste';
 
 const theme: ITheme = {
   background: '#14171a', foreground: '#dfe3e6', cursor: '#dfe3e6', cursorAccent: '#14171a', selectionBackground: '#3f6f79', selectionForeground: '#ffffff',
@@ -175,7 +175,7 @@ export class Session {
   private mark(body: string): boolean {
     if (body[0] === 'C') {
       this.setPrompt(false);
-      this.setRunning(body.slice(2));
+      this.setRunning(commandLine(body.slice(2)));
     } else if (body[0] === 'D') {
       this.setRunning('');
     } else if (body[0] === 'B') {
