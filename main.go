@@ -144,14 +144,14 @@ func serveCommand() *cobra.Command {
 	c := &cobra.Command{Use: "serve", Short: "Run the portal", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		ctx, stop := interrupted()
 		defer stop()
-		return serve(ctx, listen, data, c.OutOrStdout())
+		return servePortal(ctx, listen, data, c.OutOrStdout())
 	}}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")
 	c.Flags().StringVar(&data, "data", dataDir(), "folder for what must outlive the process: the certificate authority")
 	return c
 }
 
-func serve(ctx context.Context, listen, data string, out io.Writer) error {
+func servePortal(ctx context.Context, listen, data string, out io.Writer) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	l, err := net.Listen("tcp", listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
