@@ -37,7 +37,7 @@ func newHTTPD(t testing.TB) *lab {
 		}
 	}
 	l.write("/etc/nginx/nginx.conf", httpdConf)
-	l.write("/etc/nginx/conf.d/default.conf", "server { listen 80; location / { root /usr/share/nginx/html; } location /slow { proxy_pass http://127.0.0.1:9000; } }\n")
+	l.write("/etc/nginx/conf.d/default.conf", "server { listen 80; listen [::]:80; location / { root /usr/share/nginx/html; } location /slow { proxy_pass http://127.0.0.1:9000; } }\n")
 	l.write("/usr/share/nginx/html/index.html", "<h1>hello</h1>\n")
 	return l
 }

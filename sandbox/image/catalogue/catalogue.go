@@ -3,6 +3,13 @@
 //
 // All images are substitutes for learning: compatible with those whose names they carry, not made by the same people; labels and
 // /etc/os-release say so.
+//
+// Whoever makes labs calls NewStore once for the process; each node of a lab pulls from it by an image.Local of its own
+// (store.NewLocal(SCOPE).Pull). A machine boots from Machine(store, Workstation) or Machine(store, Node): an image whose layers are the
+// lower ones of the machine's root, with shell, utilities, vi, kubectl, /etc/passwd (root, and learner with uid 1000) and /etc/os-release;
+// /etc/hostname, /etc/hosts, /etc/resolv.conf and kubeconfigs are the lab's to write. Programs lists all modules, to trust and to compile ahead.
+//
+// To build it: `go run ./sandbox/guests/toolchain all && go run ./sandbox/image/catalogue/build`.
 package catalogue
 
 import (

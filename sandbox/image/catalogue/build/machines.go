@@ -20,7 +20,7 @@ fi
 
 // machines are the root file systems of the workstation and of the cluster's nodes.
 func (p programs) machines() []recipe {
-	system := append(bash(),
+	system := append(p.debian(),
 		text("etc/passwd", "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nlearner:x:1000:1000:learner:/home/learner:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"),
 		text("etc/group", "root:x:0:\ndaemon:x:1:\ntty:x:5:\nusers:x:100:\nlearner:x:1000:\nnogroup:x:65534:\n"),
 		text("etc/os-release", osRelease("Drydock lab (WebAssembly)", "", "")), text("etc/profile", profile),

@@ -21,9 +21,18 @@ events {
 http {
     include       /etc/nginx/mime.types;
     default_type  application/octet-stream;
-    access_log  /var/log/nginx/access.log;
+
+    log_format  main  '$remote_addr - $remote_user [$time_local] "$request" '
+                      '$status $body_bytes_sent "$http_referer" '
+                      '"$http_user_agent" "$http_x_forwarded_for"';
+
+    access_log  /var/log/nginx/access.log  main;
+
     sendfile        on;
+    #tcp_nopush     on;
+
     keepalive_timeout  65;
+
     include /etc/nginx/conf.d/*.conf;
 }
 `
@@ -105,7 +114,7 @@ const nginxError = `<!DOCTYPE html>
 // nginx is a version of the web server; /var/log/nginx leads to the container's log as in the image everybody knows.
 func (p programs) nginx(short, version string, names ...string) recipe {
 	passwd := "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnginx:x:101:101:nginx user:/nonexistent:/bin/false\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-	files := append(bash(),
+	files := append(p.debian(),
 		text("etc/passwd", passwd), text("etc/group", "root:x:0:\nwww-data:x:33:\nnginx:x:101:\nusers:x:100:\nnogroup:x:65534:\n"),
 		text("etc/nginx/nginx.conf", nginxConf), text("etc/nginx/mime.types", nginxTypes), text("etc/nginx/conf.d/default.conf", nginxSite),
 		text("usr/share/nginx/html/index.html", nginxPage(short)), text("usr/share/nginx/html/50x.html", nginxError),

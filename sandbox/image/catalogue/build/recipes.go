@@ -81,16 +81,22 @@ func (p programs) base() []image.File {
 	return l
 }
 
-// bash is what Debian-like images add to the base.
-func bash() []image.File {
-	return []image.File{{Path: "bin/bash", Symlink: "sh"}, {Path: "usr/bin/curl", Symlink: "../../bin/coreutils"}, text("etc/shells", "/bin/sh\n/bin/bash\n")}
+// debian is what Debian-like images add to the base: bash, and the utilities in /usr/bin as well.
+func (p programs) debian() []image.File {
+	l := []image.File{{Path: "bin/bash", Symlink: "sh"}, {Path: "usr/bin/bash", Symlink: "../../bin/sh"}, {Path: "usr/bin/sh", Symlink: "../../bin/sh"}, text("etc/shells", "/bin/sh\n/bin/bash\n")}
+	for _, a := range p.applets {
+		if a != "env" { // the base has it
+			l = append(l, image.File{Path: "usr/bin/" + a, Symlink: "../../bin/coreutils"})
+		}
+	}
+	return l
 }
 
 // recipes is the whole catalogue.
 func (p programs) recipes() []recipe {
 	rs := []recipe{
-		p.nginx("1.28", "1.28.0", "nginx:1.28"),
-		p.nginx("1.29", "1.29.3", "nginx:1.29", "nginx:latest", "nginx:alpine"),
+		p.nginx("1.28", "1.28.0", "nginx:1.28", "nginx:1.28.0", "nginx:1.28-alpine"),
+		p.nginx("1.29", "1.29.3", "nginx:1.29", "nginx:1.29.3", "nginx:1.29-alpine", "nginx:latest", "nginx:alpine"),
 		p.shellImage("busybox", "1.37", []string{"sh"}, "busybox:1.37", "busybox:latest"),
 		p.shellImage("alpine", "3.22", []string{"/bin/sh"}, "alpine:3.22", "alpine:latest"),
 		p.curl(),

@@ -6,6 +6,7 @@ package web
 
 import (
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/drydock-labs/drydock/sandbox/guests/httpd/internal/conf"
@@ -29,6 +30,17 @@ type Config struct {
 type Address struct {
 	Network string // tcp4 or tcp6
 	Host    string // as in "host:port" of package net
+}
+
+// twin is the wildcard of the other family at the same port, if a is a wildcard.
+func (a Address) twin() Address {
+	if port, ok := strings.CutPrefix(a.Host, "0.0.0.0:"); ok {
+		return Address{"tcp6", "[::]:" + port}
+	}
+	if port, ok := strings.CutPrefix(a.Host, "[::]:"); ok {
+		return Address{"tcp4", "0.0.0.0:" + port}
+	}
+	return Address{}
 }
 
 // Target is where an error log goes: a file and the least level, as an index of levels.

@@ -40,6 +40,9 @@ func (s *Server) Apply(c *Config) error {
 			continue
 		}
 		l, err := net.Listen(a.Network, a.Host)
+		if errors.Is(err, syscall.EADDRINUSE) && next[a.twin()] != nil { // a wildcard takes both families on some systems
+			continue
+		}
 		if errors.Is(err, syscall.EAFNOSUPPORT) && len(c.Listen) > 1 { // the network has no IPv6
 			s.Logs.Error(c.ErrorLog, Warn, fmt.Sprintf("socket() %s failed (%s), ignored", a.Host, ErrnoText(err)))
 			continue
