@@ -150,8 +150,12 @@ func identify(text string) (ids []string, problem string) {
 
 // isNotice tells texts that accompany a licence: attributions (Apache-2.0, section 4d) and Go's grant of patents.
 func isNotice(text string) bool {
-	return strings.HasPrefix(text, "NOTICE\n\n") || strings.HasPrefix(text, "Additional IP Rights Grant (Patents)")
+	return strings.HasPrefix(text, "Additional IP Rights Grant (Patents)") ||
+		slices.ContainsFunc(accompanying, func(kind string) bool { return strings.HasPrefix(text, kind+"\n\n") })
 }
+
+// accompanying are names of files with notices; the text is kept below the name.
+var accompanying = []string{"NOTICE", "COPYRIGHT"}
 
 type listed struct {
 	ImportPath, Dir string
@@ -297,8 +301,10 @@ func licenceFiles(t *testing.T, dir string) (texts []string) {
 			t.Fatal(err)
 		}
 		text := normalise(string(data))
-		if strings.HasPrefix(strings.ToUpper(e.Name()), "NOTICE") {
-			text = "NOTICE\n\n" + text
+		for _, kind := range accompanying {
+			if strings.HasPrefix(strings.ToUpper(e.Name()), kind) {
+				text = kind + "\n\n" + text
+			}
 		}
 		texts = append(texts, text)
 	}
