@@ -4,19 +4,27 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	dialer "k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // TestCredentials: whoever presents what this cluster does not accept is told why.
@@ -193,4 +201,107 @@ func TestWebSocketRefused(t *testing.T) {
 			t.Errorf("%s: %d %s %v", sub, res.StatusCode, body, err)
 		}
 	}
+}
+
+// bindingTo binds a cluster role to a user.
+func bindingTo(role, user string) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role + "-" + user}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}}}
+}
+
+// TestStreams: exec and port-forward by SPDY alone, and by clients that try a WebSocket first and fall back.
+func TestStreams(t *testing.T) {
+	ca := testCA(t)
+	c := oneNode(t, ClusterConfig{ID: "streams", ServerCA: ca.CertPEM()})
+	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v1.PodSpec{NodeName: "node-1", Containers: []v1.Container{{Name: "c", Image: "x"}}}}
+	pods := adminClient(t, c).CoreV1().Pods("default")
+	created, err := pods.Create(context.Background(), pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	created.Status.Phase = v1.PodRunning
+	if _, err := pods.UpdateStatus(context.Background(), created, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	out := listen(t, testServer(t), ca, c)
+	cfg := out.restConfig(t, c, "admin", "system:masters")
+	at := func(sub, query string) *url.URL {
+		u, err := url.Parse(out.url + "/api/v1/namespaces/default/pods/p/" + sub + "?" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	execURL := at("exec", "command=cat&stdin=true&stdout=true")
+	spdyExec, err := remotecommand.NewSPDYExecutor(cfg, "POST", execURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	webSocketExec, err := remotecommand.NewWebSocketExecutor(cfg, "GET", execURL.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fallback, err := remotecommand.NewFallbackExecutor(webSocketExec, spdyExec, httpstream.IsUpgradeFailure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for name, e := range map[string]remotecommand.Executor{"SPDY": spdyExec, "fallback": fallback} {
+		var got strings.Builder
+		if err := e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: strings.NewReader("hello"), Stdout: &got}); err != nil || got.String() != "hello" {
+			t.Errorf("exec by %s: %q %v", name, &got, err)
+		}
+	}
+	if err := webSocketExec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: strings.NewReader(""), Stdout: io.Discard}); !httpstream.IsUpgradeFailure(err) {
+		t.Errorf("exec by WebSocket alone: %v", err)
+	}
+
+	rt, upgrader, err := spdy.RoundTripperFor(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spdyDialer := spdy.NewDialer(upgrader, &http.Client{Transport: rt}, "POST", at("portforward", ""))
+	webSocketDialer, err := portforward.NewSPDYOverWebsocketDialer(at("portforward", ""), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, d := range map[string]dialer.Dialer{"SPDY": spdyDialer, "fallback": portforward.NewFallbackDialer(webSocketDialer, spdyDialer, httpstream.IsUpgradeFailure)} {
+		if got := throughPort(t, d); got != "port 80 of p" {
+			t.Errorf("port-forward by %s: %q", name, got)
+		}
+	}
+}
+
+// throughPort forwards a local port to the pod's port 80, asks there and returns the answer's body.
+func throughPort(t *testing.T, d dialer.Dialer) string {
+	t.Helper()
+	stop, ready := make(chan struct{}), make(chan struct{})
+	f, err := portforward.NewOnAddresses(d, []string{"127.0.0.1"}, []string{"0:80"}, stop, ready, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- f.ForwardPorts() }()
+	defer func() { close(stop); <-ended }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		ended <- err
+		t.Fatal(err)
+	}
+	ports, err := f.GetPorts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", ports[0].Local))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }

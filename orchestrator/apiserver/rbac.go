@@ -40,7 +40,7 @@ func getRBAC[T any](ctx context.Context, gr schema.GroupResource, ns, name strin
 	if err != nil {
 		return none, err
 	}
-	obj, ok := c.Get(gr, ns, name)
+	obj, ok := c.Content(gr, ns, name)
 	if !ok {
 		return none, apierrors.NewNotFound(gr, name)
 	}
@@ -52,7 +52,7 @@ func listRBAC[T any](ctx context.Context, gr schema.GroupResource, ns string) ([
 	if err != nil {
 		return nil, err
 	}
-	objs := c.List(gr, ns, nil)
+	objs := c.Contents(gr, ns)
 	out := make([]T, len(objs))
 	for i, o := range objs {
 		out[i] = o.(T)

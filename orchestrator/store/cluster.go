@@ -74,9 +74,9 @@ type Cluster struct {
 	due     atomic.Int64 // unix nanoseconds of the first expiry, 0 when there is none
 }
 
-// NewTemplate returns an empty cluster of these kinds.
+// NewTemplate returns an empty cluster of these kinds, at revision 1 as etcd begins: 0 stands for "any" in the API.
 func NewTemplate(kinds *Kinds, o Options) *Cluster {
-	return &Cluster{opts: o.withDefaults(), kinds: kinds, tree: btree.NewG(degree, entryLess)}
+	return &Cluster{opts: o.withDefaults(), kinds: kinds, tree: btree.NewG(degree, entryLess), rev: 1, compacted: 1}
 }
 
 func (o Options) withDefaults() Options {
@@ -288,12 +288,20 @@ func (c *Cluster) recordLocked(k *Kind, cm *Commit) {
 	}
 }
 
+// kind is the kind of the commit's object.
+func (cm *Commit) kind() *Kind {
+	if cm.New != nil {
+		return cm.New.kind
+	}
+	return cm.Old.kind
+}
+
 func cost(cm *Commit) int64 { return int64(len(cm.Bytes) + recordOverhead) }
 
 // dropOldestLocked forgets the oldest record. Watches that still had to deliver it are lost and will say so.
 func (c *Cluster) dropOldestLocked() {
 	cm := c.log[c.head]
-	for _, w := range c.watchers[c.kinds.of(cm.Key)] {
+	for _, w := range c.watchers[cm.kind()] {
 		if w.pos < cm.Rev && w.covers(cm.Key) {
 			w.lagged = true
 			w.signal()
@@ -386,21 +394,6 @@ func (ks *Kinds) All() []*Kind {
 	}
 	slices.SortFunc(out, func(a, b *Kind) int { return strings.Compare(a.Prefix, b.Prefix) })
 	return out
-}
-
-// of returns the kind a key belongs to: prefixes are "/group/resource/".
-func (ks *Kinds) of(key string) *Kind {
-	end := 0
-	for range 3 {
-		i := strings.IndexByte(key[end:], '/')
-		if i < 0 {
-			return nil
-		}
-		end += i + 1
-	}
-	ks.mu.RLock()
-	defer ks.mu.RUnlock()
-	return ks.byPrefix[key[:end]]
 }
 
 type clusterKey struct{}

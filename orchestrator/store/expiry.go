@@ -2,6 +2,7 @@ package store
 
 import (
 	"container/heap"
+	"strings"
 	"time"
 )
 
@@ -25,8 +26,21 @@ func (h *expiryHeap) Pop() any {
 }
 func (h *expiryHeap) push(e expiry) { heap.Push(h, e) }
 
+// nextExpiry is how long it is until the first object to end ends, if it is of the kind.
+func (c *Cluster) nextExpiry(k *Kind) (time.Duration, bool) {
+	if c.due.Load() == 0 {
+		return 0, false
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if len(c.expiries) == 0 || !strings.HasPrefix(c.expiries[0].key, k.Prefix) {
+		return 0, false
+	}
+	return c.expiries[0].at.Sub(c.now()), true
+}
+
 // expire deletes what has outlived its time to live. It is called before reads and writes, so that no cluster needs a goroutine or a timer
-// for it: nobody can tell an object that is deleted when it is looked for from one deleted earlier, but for a watch, which asks once a minute.
+// for it: nobody can tell an object that is deleted when it is looked for from one deleted earlier, but for a watch, which sets a timer.
 func (c *Cluster) expire() {
 	if due := c.due.Load(); due == 0 || c.now().UnixNano() < due {
 		return

@@ -62,6 +62,47 @@ func (c *Cluster) Entries(gr schema.GroupResource, ns string) []*Entry {
 	return entries
 }
 
+// Content is Get without this cluster's identity and heartbeats: what is the template's is returned as it is there, shared by all
+// clusters and not copied. For readers that look at what an object says, not at its uid or times, and read often.
+func (c *Cluster) Content(gr schema.GroupResource, ns, name string) (runtime.Object, bool) {
+	k, ok := c.kinds.Get(gr)
+	if !ok {
+		return nil, false
+	}
+	c.expire()
+	c.mu.RLock()
+	e, ok := c.tree.Get(&Entry{key: k.Key(ns, name)})
+	c.mu.RUnlock()
+	if !ok {
+		return nil, false
+	}
+	return e.External(), true
+}
+
+// Contents is List as Content is Get.
+func (c *Cluster) Contents(gr schema.GroupResource, ns string) []runtime.Object {
+	k, ok := c.kinds.Get(gr)
+	if !ok {
+		return nil
+	}
+	prefix := k.Prefix
+	if ns != "" && k.Namespaced {
+		prefix += ns + "/"
+	}
+	c.expire()
+	c.mu.RLock()
+	entries, err := c.scanLocked(prefix, "", c.rev)
+	c.mu.RUnlock()
+	if err != nil {
+		return nil
+	}
+	out := make([]runtime.Object, len(entries))
+	for i, e := range entries {
+		out[i] = e.External()
+	}
+	return out
+}
+
 // Count returns the number of a resource's objects.
 func (c *Cluster) Count(gr schema.GroupResource) int {
 	return len(c.Entries(gr, ""))

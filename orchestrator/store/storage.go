@@ -32,11 +32,7 @@ func (s *Storage) prepare(ctx context.Context, key string, recursive bool) (*Clu
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", s.kind.Resource, err)
 	}
-	prefix := s.kind.Prefix
-	if !recursive {
-		prefix = prefix[:len(prefix)-1]
-	}
-	key, err = storage.PrepareKey(prefix, key, recursive)
+	key, err = storage.PrepareKey(s.kind.Prefix, key, recursive)
 	return c, key, err
 }
 

@@ -39,7 +39,7 @@ type watcher struct {
 	pos    int64 // everything up to this revision is delivered; protected by c.mu
 	lagged bool  // protected by c.mu
 
-	bookmarkTimer, beatTimer timer
+	bookmarkTimer, beatTimer, expiryTimer timer
 }
 
 // timer is a one-shot timer that the watcher's goroutine sets again after it fired.
@@ -60,7 +60,7 @@ func (s *Storage) Watch(ctx context.Context, key string, opts storage.ListOption
 	}
 	w := &watcher{c: c, kind: s.kind, key: key, recursive: opts.Recursive, pred: opts.Predicate,
 		progress: opts.Predicate.AllowWatchBookmarks || opts.ProgressNotify,
-		wake:     make(chan struct{}, 1), result: make(chan watch.Event, 8)}
+		wake:     make(chan struct{}, 1), result: make(chan watch.Event, 16)}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	c.expire()
 	initial := rv == 0
@@ -146,6 +146,7 @@ func (w *watcher) run() {
 	defer w.c.unsubscribe(w)
 	defer w.bookmarkTimer.cancel()
 	defer w.beatTimer.cancel()
+	defer w.expiryTimer.cancel()
 	for _, e := range w.initial {
 		if obj := w.matching(e, e.Rev); obj != nil && !w.send(watch.Added, obj) {
 			return
@@ -281,7 +282,7 @@ func (w *watcher) sendBookmark(initial bool) bool {
 	return w.send(watch.Bookmark, obj)
 }
 
-// setTimers sees to it that the watcher is woken for its next bookmark and for the next heartbeat of its kind.
+// setTimers sees to it that the watcher is woken for its next bookmark, for the next heartbeat of its kind and for its next end of life.
 func (w *watcher) setTimers() {
 	clock := w.c.opts.Clock
 	if clock == nil {
@@ -299,6 +300,15 @@ func (w *watcher) setTimers() {
 			w.beatTimer.set.Store(true)
 			w.beatTimer.stop = clock.AfterFunc(next, func() {
 				w.beatTimer.set.Store(false)
+				w.signal()
+			})
+		}
+	}
+	if !w.expiryTimer.set.Load() {
+		if next, ok := w.c.nextExpiry(w.kind); ok {
+			w.expiryTimer.set.Store(true)
+			w.expiryTimer.stop = clock.AfterFunc(next, func() {
+				w.expiryTimer.set.Store(false)
 				w.signal()
 			})
 		}
