@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/drydock-labs/drydock/sandbox/image"
 	"github.com/drydock-labs/drydock/sandbox/image/catalogue"
 )
@@ -37,7 +39,7 @@ func (p programs) machines() []recipe {
 	cfg := image.Config{Entrypoint: []string{"/bin/bash", "-l"}, Env: []string{searchPath, "LANG=C.UTF-8"}, Labels: map[string]string{"org.opencontainers.image.vendor": "Drydock"}}
 	needs := []string{"coreutils", "shell", "kubectl"}
 	return []recipe{
-		{scope: catalogue.MachineScope, needs: needs, Recipe: image.Recipe{Names: []string{catalogue.Workstation}, Created: released, Config: cfg, Layers: [][]image.File{p.base(), kubectl, append(system, home...)}}},
-		{scope: catalogue.MachineScope, needs: needs, Recipe: image.Recipe{Names: []string{catalogue.Node}, Created: released, Config: cfg, Layers: [][]image.File{p.base(), kubectl, append(system, opt...)}}},
+		{scope: catalogue.MachineScope, needs: needs, Recipe: image.Recipe{Names: []string{catalogue.Workstation}, Created: released, Config: cfg, Layers: [][]image.File{p.base(), kubectl, slices.Concat(system, home)}}},
+		{scope: catalogue.MachineScope, needs: needs, Recipe: image.Recipe{Names: []string{catalogue.Node}, Created: released, Config: cfg, Layers: [][]image.File{p.base(), kubectl, slices.Concat(system, opt)}}},
 	}
 }
