@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/applet"
+	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/archive"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/files"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/network"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/proc"
@@ -48,6 +49,8 @@ var table = [...]struct {
 	{"free", proc.Free},
 	{"grep", text.Grep},
 	{"groups", system.Groups},
+	{"gunzip", archive.Gzip},
+	{"gzip", archive.Gzip},
 	{"halt", system.Power},
 	{"hd", text.Hexdump},
 	{"head", text.Head},
@@ -98,6 +101,7 @@ var table = [...]struct {
 	{"sync", system.Sync},
 	{"tac", text.Tac},
 	{"tail", text.Tail},
+	{"tar", archive.Tar},
 	{"tee", text.Tee},
 	{"test", system.Test},
 	{"timeout", system.Timeout},
@@ -116,6 +120,7 @@ var table = [...]struct {
 	{"xargs", system.Xargs},
 	{"xxd", text.Hexdump},
 	{"yes", system.Yes},
+	{"zcat", archive.Gzip},
 }
 
 func find(name string) (applet.Main, bool) {
