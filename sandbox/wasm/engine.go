@@ -120,7 +120,7 @@ type Phase string
 // The phases, in order.
 const (
 	Queued       Phase = "queued"
-	Rewriting    Phase = "rewriting"
+	Rewriting    Phase = "rewriting" // left out when a program that came with Drydock was compiled on this machine before
 	Compiling    Phase = "compiling"
 	Initialising Phase = "initialising"
 	Ready        Phase = "ready"
@@ -224,7 +224,7 @@ func (e *Engine) build(digest string, open func() ([]byte, error), o LoadOptions
 		return nil, err
 	}
 	defer release()
-	re, err := e.rewritten(digest, open, o, tell)
+	re, key, err := e.rewritten(digest, open, o, tell)
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +233,9 @@ func (e *Engine) build(digest string, open func() ([]byte, error), o LoadOptions
 	compiled, err := e.compile(ctx, re.Module)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if key != "" {
+		e.disc.store(key, re) // only now: what is on the disc has been compiled, and that is kept, too
 	}
 	p := &Program{engine: e, digest: digest, compiled: compiled, reactor: re.Reactor, start: re.Start,
 		memory: memorySize{re.HasMemory, int64(re.MinPages) << 16, int64(re.MaxPages) << 16}}
@@ -274,27 +277,24 @@ func (p *Program) discard(ctx context.Context) {
 // ErrInvalid is a file that is no valid module, or one beyond the limits.
 var ErrInvalid = errors.New("invalid module")
 
-func (e *Engine) rewritten(digest string, open func() ([]byte, error), o LoadOptions, tell func(Progress)) (*rewritten, error) {
-	lim, key := Untrusted, "u-"+digest
+// rewritten answers the module with its metering. key is what to keep it under when it was not on the disc; strangers' would fill it.
+func (e *Engine) rewritten(digest string, open func() ([]byte, error), o LoadOptions, tell func(Progress)) (re *rewritten, key string, err error) {
+	lim := Untrusted
 	if o.Trusted {
 		lim, key = Trusted, "t-"+digest
-	}
-	if re, ok := e.disc.load(key); ok {
-		return re, nil
+		if re, ok := e.disc.load(key); ok {
+			return re, "", nil
+		}
 	}
 	b, err := open()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	tell(Progress{Rewriting, len(b)})
-	re, err := rewrite(b, lim)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	if re, err = rewrite(b, lim); err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if o.Trusted { // strangers' modules would fill the disc
-		e.disc.store(key, re)
-	}
-	return re, nil
+	return re, key, nil
 }
 
 // capture initialises a reactor and keeps its memory and globals.

@@ -132,8 +132,8 @@ func (h *Host) Programs() []api.Program { return h.programs.list() }
 
 // compiling tells a person why a command they typed does not start yet.
 func compiling(by *kernel.Process, file string, p wasm.Progress) {
-	if p.Phase != wasm.Compiling {
-		return
+	if p.Phase != wasm.Rewriting {
+		return // it has been compiled before, or was told
 	}
 	name := path.Base(file)
 	text := fmt.Sprintf("%s is being compiled for this machine; that happens once (Ctrl+C to give up)\r\n", name)
