@@ -43,6 +43,8 @@ func managerOf(userName string) string {
 		return "kubelet"
 	case strings.HasPrefix(userName, "system:serviceaccount:kube-system:"):
 		return "kube-controller-manager"
+	case strings.HasPrefix(userName, "system:serviceaccount:"):
+		return userName
 	case strings.HasPrefix(userName, "system:"):
 		return strings.TrimPrefix(userName, "system:")
 	}

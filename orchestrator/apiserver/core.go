@@ -145,7 +145,7 @@ func (p *coreProvider) addServiceAccounts(storage map[string]rest.Storage, opts 
 	if err != nil {
 		return err
 	}
-	storage["serviceaccounts"], storage["serviceaccounts/token"] = accounts, accounts.Token
+	storage["serviceaccounts"], storage["serviceaccounts/token"] = accounts, &tokenREST{accounts.Token}
 	return nil
 }
 

@@ -40,7 +40,14 @@ func (scriptedKubelet) PortForward(_ context.Context, _, pod string, port int32,
 	return err
 }
 
-func (scriptedKubelet) Logs(_ context.Context, _, pod string, opts *v1.PodLogOptions, w io.Writer) error {
+func (scriptedKubelet) Logs(ctx context.Context, _, pod string, opts *v1.PodLogOptions, w io.Writer) error {
+	if opts.Follow && pod == "endless" {
+		if _, err := fmt.Fprintln(w, "begun"); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	if opts.Previous {
 		return fmt.Errorf("previous terminated container %q in pod %q not found", opts.Container, pod)
 	}
@@ -133,6 +140,29 @@ func TestKubectl(t *testing.T) {
 		{name: "attach", args: "attach one", out: "attached to web"},
 		{name: "api-resources", args: "api-resources", out: "networkpolicies"},
 		{name: "api-versions", args: "api-versions", out: "flowcontrol.apiserver.k8s.io/v1"},
+		{name: "explain a kind of each group", args: "explain ingress.spec.rules", out: "KIND:       Ingress"},
+		{name: "no custom resources", args: "get crd", err: `the server doesn't have a resource type "crd"`, fails: true},
+		{name: "top needs metrics", args: "top pods", err: "Metrics API not available", fails: true},
+		{name: "events", args: "events", err: "No events found in default namespace."},
+		{name: "cluster-info", args: "cluster-info", out: "Kubernetes control plane"},
+		{name: "can-i list", args: "auth can-i --list", out: "[*]"},
+		{name: "create namespace", args: "create namespace team", out: "namespace/team created"},
+		{name: "expose", args: "expose deployment web --name=front --port=80", out: "service/front exposed"},
+		{name: "taken address", args: "create service clusterip taken --tcp=80 --clusterip=10.96.0.1", err: "provided IP is already allocated", fails: true},
+		{name: "patch", args: "patch deployment web -p {\"spec\":{\"paused\":true}}", out: "deployment.apps/web patched"},
+		{name: "annotate", args: "annotate pod one note=x", out: "pod/one annotated"},
+		{name: "cordon", args: "cordon node-1", out: "node/node-1 cordoned"},
+		{name: "wait for a condition", args: "wait --for=condition=Ready pod/one --timeout=100ms", err: "timed out waiting for the condition", fails: true},
+		{name: "watch", args: "get pods -w --request-timeout=500ms", out: "one"},
+		{name: "chunks", args: "get clusterroles --chunk-size=10 -o name", out: "clusterrole.rbac.authorization.k8s.io/view"},
+		{name: "sort", args: "get pods --sort-by=.metadata.name", out: "one"},
+		{name: "custom columns", args: "get pods -o custom-columns=NAME:.metadata.name,NODE:.spec.nodeName", out: "node-1"},
+		{name: "as a table of events", args: "get events", err: "No resources found"},
+		{name: "server-side warning", args: "apply --server-side -f -", stdin: "---\n{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: np}, spec: {podSelector: {}}}", out: "serverside-applied", err: "Warning: drydock test does not act on NetworkPolicy yet"},
+		{name: "server-side refusal", args: "apply --server-side -f -", stdin: "---\n{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: b}, spec: {policyName: p, validationActions: [Deny]}}", err: "drydock test does not act on ValidatingAdmissionPolicyBinding yet", fails: true},
+		{name: "managed fields", args: "get configmap a -o yaml --show-managed-fields", out: "operation: Apply"},
+		{name: "replace", args: "replace -f -", stdin: "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: v, l: w}}", out: "configmap/a replaced"},
+		{name: "delete by selector", args: "delete configmaps,services -l none=none", out: "No resources found"},
 		{name: "raw", args: "get --raw /readyz", out: "ok"},
 		{name: "warning", args: "create job j --image=x", out: "job.batch/j created", err: "Warning: drydock test does not act on Job yet"},
 		{name: "refused", args: "create -f -", stdin: "---\n{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: w}}", err: "drydock test does not act on ValidatingWebhookConfiguration yet", fails: true},

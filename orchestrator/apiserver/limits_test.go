@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -85,6 +86,44 @@ func TestRequestsInFlight(t *testing.T) {
 	client := kubernetes.NewForConfigOrDie(out.restConfig(t, c, "admin", "system:masters"))
 	if _, err := client.CoreV1().Pods("default").List(context.Background(), metav1.ListOptions{}); err != nil {
 		t.Errorf("after the flood: %v", err)
+	}
+}
+
+// TestStreamsLimited: logs that are followed count, and when their clients go, so does everything that served them.
+func TestStreamsLimited(t *testing.T) {
+	ca := testCA(t)
+	c := oneNode(t, ClusterConfig{ID: "logs", ServerCA: ca.CertPEM(), MaxWatches: 1, MaxStreams: 1})
+	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "endless"}, Spec: v1.PodSpec{NodeName: "node-1", Containers: []v1.Container{{Name: "c", Image: "x"}}}}
+	if _, err := adminClient(t, c).CoreV1().Pods("default").Create(context.Background(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	out := listen(t, testServer(t), ca, c)
+	client := kubernetes.NewForConfigOrDie(out.restConfig(t, c, "admin", "system:masters"))
+	ctx, cancel := context.WithCancel(context.Background())
+	w, err := client.CoreV1().Pods("").Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	follow := func() *restclient.Request {
+		return client.CoreV1().Pods("default").GetLogs("endless", &v1.PodLogOptions{Follow: true}).MaxRetries(0)
+	}
+	log, err := follow().Stream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if line, err := bufio.NewReader(log).ReadString('\n'); line != "begun\n" {
+		t.Fatal(line, err)
+	}
+	if _, err := follow().Stream(ctx); !apierrors.IsTooManyRequests(err) || !strings.Contains(err.Error(), "more than 2 watches, logs and streams") {
+		t.Errorf("one stream too many: %v", err)
+	}
+	cancel()
+	for deadline := time.Now().Add(10 * time.Second); c.streams.used.Load() > 0 || c.Store().Usage().Watches > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d streams and %d watches are left", c.streams.used.Load(), c.Store().Usage().Watches)
+		}
 	}
 }
 

@@ -30,7 +30,6 @@ import (
 // TestCredentials: whoever presents what this cluster does not accept is told why.
 func TestCredentials(t *testing.T) {
 	ca, clock := testCA(t), newHandClock()
-	clock.now = time.Now()
 	a := testCluster(t, ClusterConfig{ID: "a", ServerCA: ca.CertPEM(), Clock: clock})
 	b := testCluster(t, ClusterConfig{ID: "b", ServerCA: ca.CertPEM(), Clock: clock})
 	out := listen(t, testServer(t), ca, a, b)
@@ -42,6 +41,9 @@ func TestCredentials(t *testing.T) {
 		tr, err := client.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(600))}}, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if left := tr.Status.ExpirationTimestamp.Sub(clock.Now()); left < 9*time.Minute || left > 11*time.Minute {
+			t.Errorf("the token says that it expires in %s", left)
 		}
 		return tr.Status.Token
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -100,6 +102,7 @@ func listen(t testing.TB, s *Server, ca *CA, clusters ...*Cluster) *outside {
 	}))
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert}
 	srv.EnableHTTP2 = true
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that go while they shake hands
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	return &outside{url: srv.URL, ca: ca}

@@ -14,9 +14,14 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	apiserverserviceaccount "k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/kubernetes/pkg/apis/authentication"
+	serviceaccountstore "k8s.io/kubernetes/pkg/registry/core/serviceaccount/storage"
 	"k8s.io/kubernetes/pkg/serviceaccount"
 
 	"gopkg.in/go-jose/go-jose.v2/jwt"
@@ -64,6 +69,22 @@ func (contextIssuer) GenerateToken(ctx context.Context, claims *jwt.Claims, priv
 	moved := *claims
 	moved.IssuedAt, moved.NotBefore, moved.Expiry = shifted(claims.IssuedAt, shift), shifted(claims.NotBefore, shift), shifted(claims.Expiry, shift)
 	return t.generator.GenerateToken(ctx, &moved, private)
+}
+
+// tokenREST is serviceaccounts/token. Upstream answers with the wall clock's time of expiry; it is moved to the cluster's, as the token's is.
+type tokenREST struct{ *serviceaccountstore.TokenREST }
+
+// Create implements rest.NamedCreater.
+func (r *tokenREST) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, opts *metav1.CreateOptions) (runtime.Object, error) {
+	c, ok := ClusterFrom(ctx)
+	if !ok {
+		return nil, errNoCluster
+	}
+	out, err := r.TokenREST.Create(ctx, name, obj, validate, opts)
+	if tr, ok := out.(*authentication.TokenRequest); ok && err == nil && !tr.Status.ExpirationTimestamp.IsZero() {
+		tr.Status.ExpirationTimestamp.Time = tr.Status.ExpirationTimestamp.Add(c.cfg.Clock.Now().Sub(time.Now()))
+	}
+	return out, err
 }
 
 func shifted(d *jwt.NumericDate, by time.Duration) *jwt.NumericDate {

@@ -4,7 +4,9 @@
 //
 // It knows keys, bytes, revisions and causes. It does not know users, admission, HTTP, controllers or wall clocks.
 //
-// Lock order: Cluster.mu alone; the observers given to OnCommit run under Cluster.mu and must only enqueue.
+// README.md explains the model.
+//
+// Lock order: Cluster.deliver before Cluster.mu. The observers given to OnCommit run under deliver alone and must only enqueue.
 package store
 
 import (

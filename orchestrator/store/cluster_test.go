@@ -88,7 +88,9 @@ func TestModel(t *testing.T) {
 					b.label(t, name, now[name])
 				}
 				past[b.cluster.Rev()] = maps.Clone(now)
-				b.compare(t, past)
+				if i%7 == 0 || i > 290 {
+					b.compare(t, past)
+				}
 			}
 			if u := b.cluster.Usage(); u.Compacted == 1 || u.Records > 31 || u.LogBytes > 30*(recordOverhead+60) {
 				t.Errorf("the log was to be bounded: %+v", u)
