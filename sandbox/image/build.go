@@ -144,11 +144,12 @@ func Zstd(_ string, plain []byte) ([]byte, string, error) {
 
 // Assemble builds the image with layers packed by pack.
 func (r Recipe) Assemble(pack Packer) (*Built, error) {
-	if r.Platform == (Platform{}) {
-		r.Platform = Wasm
+	platform := r.Platform
+	if platform == (Platform{}) {
+		platform = Wasm
 	}
 	b := &Built{}
-	cf := v1.ConfigFile{Architecture: r.Platform.Architecture, OS: r.Platform.OS, Variant: r.Platform.Variant, Created: v1.Time{Time: r.Created.UTC()}, Config: r.Config.oci(),
+	cf := v1.ConfigFile{Architecture: platform.Architecture, OS: platform.OS, Variant: platform.Variant, Created: v1.Time{Time: r.Created.UTC()}, Config: r.Config.oci(),
 		RootFS: v1.RootFS{Type: "layers"}}
 	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: []v1.Descriptor{}}
 	for _, files := range r.Layers {

@@ -209,16 +209,6 @@ func (c *Cgroup) Kill() {
 	}
 }
 
-// within reports whether c is top or below it.
-func (c *Cgroup) within(top *Cgroup) bool {
-	for ; c != nil; c = c.parent {
-		if c == top {
-			return true
-		}
-	}
-	return false
-}
-
 // enter counts a new process. EAGAIN at pids.max here, above or of the account; ENOENT when closed.
 func (c *Cgroup) enter(p *Process) error {
 	a := c.acct

@@ -141,7 +141,6 @@ type call struct {
 	subs   []subscription
 }
 
-func (c *call) i32(i int) int32  { return int32(uint32(c.args[i])) }
 func (c *call) u32(i int) uint32 { return uint32(c.args[i]) }
 func (c *call) int(i int) int    { return int(int32(uint32(c.args[i]))) }
 func (c *call) i64(i int) int64  { return int64(c.args[i]) }

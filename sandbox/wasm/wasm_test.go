@@ -25,7 +25,6 @@ type account struct {
 	used   atomic.Int64
 	bytes  atomic.Int64
 	killed atomic.Bool
-	killAt func()
 }
 
 var errKilled = errors.New("killed")
