@@ -154,7 +154,7 @@ test('a node’s tab: its own computer, which can be switched off', async (conte
   const { page } = l;
   await page.getByRole('tab', { name: 'node-3' }).click();
   await l.type('hostname; id -un');
-  await l.shows('root');
+  await l.shows('\nroot\n');
   assert.match((await l.screen()).replaceAll('\u00a0', ' '), /node-3\nroot/);
   await l.type('poweroff');
   await page.locator('.screen:not([hidden]) .veil button').click();
