@@ -48,8 +48,8 @@ func (e *Editor) insertMode(m mode, times int) {
 	e.overtyped = [][]rune{slices.Clone(e.current())}
 }
 
-// maxRepeated bounds what a count on an insertion makes.
-const maxRepeated = 1 << 20
+// maxRepeated bounds what a count on an insertion makes, in keys.
+const maxRepeated = 1 << 14
 
 func (e *Editor) pressInsert(k Key) {
 	switch k {

@@ -244,9 +244,20 @@ func (e *Editor) execute(c command) {
 	}
 }
 
+// maxPut bounds what p with a count inserts, in characters.
+const maxPut = maxFile / 4
+
 // put inserts the register after (p) or before (P) the cursor.
 func (e *Editor) put(c command) {
-	if len(e.register) == 0 {
+	size := len(e.register)
+	for _, l := range e.register {
+		size += len(l)
+	}
+	if size == 0 {
+		return
+	}
+	if size*c.times() > maxPut {
+		e.say("E342: Out of memory!")
 		return
 	}
 	e.change(e.cursor)
