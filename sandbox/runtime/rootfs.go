@@ -20,7 +20,7 @@ func (c *Container) rootfs() error {
 		return err
 	}
 	r := c.r
-	c.upper = vfs.NewTmpfs(vfs.TmpfsOptions{Charger: r.cfg.Disk, Inodes: r.cfg.RootInodes, Clock: r.fsClock(), Type: "overlay"})
+	c.upper = vfs.NewTmpfs(vfs.TmpfsOptions{Size: r.cfg.DiskSize, Charger: r.cfg.Disk, Inodes: r.cfg.RootInodes, Clock: r.fsClock(), Type: "overlay"})
 	v := vfs.NewNamespace(vfs.NewOverlay(lowers, c.upper)).View(vfs.Root)
 	v.Umask = 0o022
 	c.view = v

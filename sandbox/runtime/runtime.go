@@ -42,6 +42,8 @@ type Config struct {
 	Fabric  *network.Fabric
 	// Disk is charged for upper layers, logs and volumes that are not memory; nil = nobody.
 	Disk vfs.Charger
+	// DiskSize is the size of the disk in bytes: what df shows and no single upper layer exceeds; 0 = unlimited.
+	DiskSize int64
 	// Gateway is the default route of pods and Bridge what their links hang on; both only shown. PodBits is the prefix length of a pod's address, 24.
 	Gateway netip.Addr
 	Bridge  string

@@ -72,7 +72,7 @@ func (l *Lab) makeMachines(workers int) error {
 
 func (l *Lab) addMachine(name string, ip netip.Addr, pods netip.Prefix, _ string) {
 	n := &node{lab: l, name: name, ip: ip, pods: pods, started: map[string]kubelet.Resources{}}
-	n.upper = vfs.NewTmpfs(vfs.TmpfsOptions{Charger: &l.disk, Clock: l.clock.Now})
+	n.upper = vfs.NewTmpfs(vfs.TmpfsOptions{Size: l.disk.limit, Charger: &l.disk, Clock: l.clock.Now, Type: "overlay"})
 	n.images = l.host.images.NewLocal("")
 	l.order = append(l.order, name)
 	l.nodes[name] = n
@@ -130,7 +130,7 @@ func (n *node) start(b *boot) (err error) {
 			return err
 		}
 	}
-	b.runtime, err = runtime.New(runtime.Config{Machine: b.machine, Images: n.images, Fabric: l.fabric, Disk: &l.disk,
+	b.runtime, err = runtime.New(runtime.Config{Machine: b.machine, Images: n.images, Fabric: l.fabric, Disk: &l.disk, DiskSize: l.disk.limit,
 		Gateway: n.pods.Addr().Next(), Bridge: podBridge, PodBits: 24, LogLimit: l.host.limits.LogBytes, Events: func(e runtime.Event) { n.event(b, e) }})
 	return err
 }
