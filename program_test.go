@@ -74,7 +74,7 @@ type portal struct {
 }
 
 // serve starts a portal on a free port of loopback and waits until it answers.
-func serve(t *testing.T, data string) *portal {
+func serve(t testing.TB, data string) *portal {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -101,7 +101,7 @@ func serve(t *testing.T, data string) *portal {
 }
 
 // stop interrupts the portal as Ctrl-C does; it must leave with 0.
-func (p *portal) stop(t *testing.T) {
+func (p *portal) stop(t testing.TB) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func (p *portal) stop(t *testing.T) {
 }
 
 // do sends a request as the page does and wants 200.
-func (p *portal) do(t *testing.T, method, path, body string) []byte {
+func (p *portal) do(t testing.TB, method, path, body string) []byte {
 	t.Helper()
 	req, err := http.NewRequest(method, p.url+path, strings.NewReader(body))
 	if err != nil {
@@ -138,7 +138,7 @@ func (p *portal) do(t *testing.T, method, path, body string) []byte {
 }
 
 // lab makes a lab and returns its kubeconfig.
-func (p *portal) lab(t *testing.T) *rest.Config {
+func (p *portal) lab(t testing.TB) *rest.Config {
 	t.Helper()
 	p.do(t, http.MethodPost, "/api/labs", `{"lesson":"deploy-by-plan"}`)
 	cfg, err := clientcmd.RESTConfigFromKubeConfig(p.do(t, http.MethodGet, "/api/labs/deploy-by-plan/kubeconfig", ""))
@@ -218,4 +218,73 @@ func TestPortInUse(t *testing.T) {
 	if stdout.Len() > 0 {
 		t.Errorf("stdout is %q", stdout.String())
 	}
+}
+
+// BenchmarkServe measures the program from outside: milliseconds from its start to the first page, its resident set after that and with one
+// lab (proc_pid_status(5), VmRSS).
+func BenchmarkServe(b *testing.B) {
+	for range b.N {
+		began := time.Now()
+		p := serve(b, b.TempDir())
+		p.do(b, http.MethodGet, "/", "")
+		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "ms-to-page")
+		p.do(b, http.MethodGet, "/api/lessons", "")
+		b.ReportMetric(resident(b, p.cmd), "MB-at-start")
+		p.lab(b)
+		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "ms-to-lab")
+		b.ReportMetric(resident(b, p.cmd), "MB-with-lab")
+		p.stop(b)
+	}
+}
+
+// BenchmarkShell measures a lab without the portal: milliseconds from the program's start to the first answer of kubectl inside, to the next
+// ones, and the resident set then. The compile cache is this machine's; run it twice to see it warm.
+func BenchmarkShell(b *testing.B) {
+	for range b.N {
+		began := time.Now()
+		cmd := program("lab")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
+		said := &transcript{}
+		cmd.Stdout, cmd.Stderr = said, said
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		for i, unit := range []string{"ms-first-kubectl", "", "ms-kubectl"} {
+			if i > 0 {
+				began = time.Now()
+			}
+			fmt.Fprintf(in, "kubectl get pods; echo done-%d\n", i)
+			for deadline := time.Now().Add(patience); !strings.Contains(said.String(), fmt.Sprintf("done-%d\n", i)); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					b.Fatalf("kubectl does not answer:\n%s", said)
+				}
+			}
+			if unit != "" {
+				b.ReportMetric(float64(time.Since(began).Microseconds())/1000, unit)
+			}
+		}
+		b.ReportMetric(resident(b, cmd), "MB-with-kubectl")
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			b.Fatalf("%v\n%s", err, said)
+		}
+	}
+}
+
+// resident is a process's resident set in megabytes; the benchmark is skipped where there is no /proc.
+func resident(b *testing.B, cmd *exec.Cmd) float64 {
+	b.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		b.Skip(err)
+	}
+	_, after, _ := strings.Cut(string(status), "VmRSS:")
+	var kb float64
+	if _, err := fmt.Sscan(after, &kb); err != nil {
+		b.Fatal(err)
+	}
+	return kb / 1000
 }
