@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -124,6 +125,7 @@ func (h *Host) PrewarmBehind() {
 				h.cfg.Log.Error("a program cannot be compiled", "program", name, "error", err)
 			}
 		})
+		debug.FreeOSMemory() // what loading took is not needed again soon
 	})
 }
 
