@@ -99,6 +99,13 @@ export async function learner(world, { lang = 'ko', theme = 'light', width = 144
     if (!['data:', 'blob:'].includes(u.protocol) && u.host !== new URL(url).host) wrong.push(`outside request: ${r.url()}`);
   });
   const t = lang === 'ko' ? ko : en;
+  /** Waits for a condition of the page; what the terminal shows instead is part of the error. */
+  const told = (what, wait) =>
+    wait.catch(async (e) => {
+      const text = (selector, otherwise) => page.locator(selector).innerText({ timeout: 1000 }).catch(() => otherwise);
+      throw new Error(`waited for ${what}; the terminal shows:\n${await text('.screen:not([hidden]) .xterm-rows', '(nothing)')}\nand the task says: ${await text('.task.current .missing', '(nothing)')}\n${e.message}`);
+    });
+  const seen = (what, condition, arg) => told(what, page.waitForFunction(condition, arg, { timeout: patience }));
   return {
     page, context, t, url,
     async start() {
@@ -109,10 +116,10 @@ export async function learner(world, { lang = 'ko', theme = 'light', width = 144
       return this;
     },
     /** Waits for a prompt in the terminal in front. */
-    prompt: () => page.waitForFunction(() => /[$#]\s*$/.test(document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.trimEnd() ?? ''), undefined, { timeout: patience }),
+    prompt: () => seen('a prompt', () => /[$#]\s*$/.test(document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.trimEnd() ?? '')),
     /** What the terminal in front shows. */
     screen: () => page.locator('.screen:not([hidden]) .xterm-rows').innerText(),
-    shows: (text) => page.waitForFunction((s) => document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.replaceAll('\u00a0', ' ').includes(s), text, { timeout: patience }),
+    shows: (text) => seen(JSON.stringify(text), (s) => document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.replaceAll('\u00a0', ' ').includes(s), text),
     focusTerminal: () => page.evaluate(() => document.querySelector('.screen:not([hidden]) textarea')?.focus()),
     /** Types a command line and Enter. */
     async type(line) {
@@ -133,7 +140,7 @@ export async function learner(world, { lang = 'ko', theme = 'light', width = 144
       }
       throw new Error(`${most} Tabs do not lead to ${locator}`);
     },
-    ticked: (n) => page.locator('.task.done').nth(n - 1).waitFor(),
+    ticked: (n) => told(`tick ${n}`, page.locator('.task.done').nth(n - 1).waitFor()),
     async leave() {
       await context.close();
       assert.deepEqual(wrong, []);
