@@ -218,13 +218,7 @@ func (s *shell) doKill(hc *interp.HandlerContext, args []string) int {
 		args = args[1:]
 		switch {
 		case name == "l" || name == "L":
-			for i := 1; i < len(signalNames); i++ {
-				fmt.Fprintf(hc.Stdout, "%2d) SIG%-10s", i, signalNames[i])
-				if i%5 == 0 || i == len(signalNames)-1 {
-					fmt.Fprintln(hc.Stdout)
-				}
-			}
-			return 0
+			return s.listSignals(hc, args)
 		case (name == "s" || name == "n") && len(args) > 0:
 			name, args = args[0], args[1:]
 		}
@@ -245,6 +239,37 @@ func (s *shell) doKill(hc *interp.HandlerContext, args []string) int {
 	code := 0
 	for _, a := range args {
 		code = max(code, s.killOne(hc, a, sig))
+	}
+	return code
+}
+
+// listSignals is kill -l: the table, or for each number (or exit status) the name and for each name the number.
+func (s *shell) listSignals(hc *interp.HandlerContext, args []string) int {
+	if len(args) == 0 {
+		for i := 1; i < len(signalNames); i++ {
+			fmt.Fprintf(hc.Stdout, "%2d) SIG%-10s", i, signalNames[i])
+			if i%5 == 0 || i == len(signalNames)-1 {
+				fmt.Fprintln(hc.Stdout)
+			}
+		}
+		return 0
+	}
+	code := 0
+	for _, a := range args {
+		n, err := strconv.Atoi(a)
+		if n > 128 {
+			n -= 128
+		}
+		sig, ok := signalNumber(a)
+		switch {
+		case err == nil && n >= 0 && n < len(signalNames):
+			fmt.Fprintln(hc.Stdout, signalNames[n])
+		case err != nil && ok:
+			fmt.Fprintln(hc.Stdout, int(sig))
+		default:
+			s.errorf(hc, "kill: %s: invalid signal specification", a)
+			code = 1
+		}
 	}
 	return code
 }
