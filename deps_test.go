@@ -43,6 +43,8 @@ var rules = []rule{
 		reason: "images are unpacked in one place, with its limits and its fuzz tests"},
 	{from: "server", not: []string{"github.com/google/go-containerregistry"},
 		reason: "images are unpacked in one place, with its limits and its fuzz tests"},
+	{from: "server", not: []string{module + "/sandbox", module + "/orchestrator"}, except: []string{"server/lab"},
+		reason: "one place joins machines and clusters; the portal knows labs through server/api and could be served by another kind of them"},
 	{from: "server/lab", not: []string{"github.com/labstack/echo"},
 		reason: "a lab is also used by drydock lab and by other people's Go tests, which serve no pages"},
 	{from: "sandbox/wasm", not: []string{module + "/"},
