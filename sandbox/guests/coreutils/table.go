@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/applet"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/archive"
+	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/awk"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/files"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/network"
 	"github.com/drydock-labs/drydock/sandbox/guests/coreutils/internal/proc"
@@ -19,6 +20,7 @@ var table = [...]struct {
 }{
 	{"[", system.Test},
 	{"arch", system.Arch},
+	{"awk", awk.Main},
 	{"base64", text.Base64},
 	{"basename", files.Basename},
 	{"cat", text.Cat},
