@@ -86,7 +86,7 @@ func runCase(t *testing.T, path, script string) string {
 	}
 	var b strings.Builder
 	show := func(label string, s string) {
-		s = strings.NewReplacer(dir, "$DIR", site.plain.Listener.Addr().String(), "$HOST", site.tls.Listener.Addr().String(), "$TLS", site.dead, "$DEAD", site.silent.Addr().String(), "$SILENT", "‘", "'", "’", "'").Replace(s) // quotes are plain ones in every locale here
+		s = strings.NewReplacer(dir, "$DIR", site.plain.Listener.Addr().String(), "$HOST", site.tls.Listener.Addr().String(), "$TLS", site.dead, "$DEAD", site.dns.LocalAddr().String(), "$DNS", site.silent.Addr().String(), "$SILENT", "‘", "'", "’", "'").Replace(s) // quotes are plain ones in every locale here
 		if s == "" {
 			return
 		}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // site is what the cases of curl, wget and nc talk to.
@@ -26,6 +28,7 @@ type servers struct {
 	silent     net.Listener // accepts and says nothing
 	ca         string       // file with the certificate of tls
 	flaky      atomic.Int32
+	dns        net.PacketConn
 }
 
 func newServers(dir string) *servers {
@@ -42,6 +45,10 @@ func newServers(dir string) *servers {
 	if s.silent, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		panic(err)
 	}
+	if s.dns, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+		panic(err)
+	}
+	go s.answer()
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.tls.Certificate().Raw})
 	if err := os.WriteFile(s.ca, cert, 0o644); err != nil {
 		panic(err)
@@ -54,11 +61,12 @@ func (s *servers) close() {
 	s.plain.Close()
 	s.tls.Close()
 	s.silent.Close()
+	s.dns.Close()
 }
 
 func (s *servers) env() []string {
 	_, port, _ := net.SplitHostPort(s.plain.Listener.Addr().String())
-	return []string{"URL=" + s.plain.URL, "HOST=127.0.0.1", "PORT=" + port, "TLS=" + s.tls.URL, "DEAD=" + s.dead, "SILENT=" + s.silent.Addr().String(), "CA=" + s.ca}
+	return []string{"URL=" + s.plain.URL, "HOST=127.0.0.1", "PORT=" + port, "TLS=" + s.tls.URL, "DEAD=" + s.dead, "SILENT=" + s.silent.Addr().String(), "CA=" + s.ca, "DNS=" + s.dns.LocalAddr().String()}
 }
 
 // ServeHTTP answers by path; nothing depends on the time or on the order of requests but /flaky.
@@ -146,4 +154,59 @@ func (s *servers) echo(w http.ResponseWriter, r *http.Request) {
 	if body, _ := io.ReadAll(r.Body); len(body) > 0 {
 		fmt.Fprintf(w, "%q\n", body)
 	}
+}
+
+// answer serves DNS until the socket is closed: web.test has addresses of both families, v4.test one, mail.test the other kinds.
+func (s *servers) answer() {
+	buf := make([]byte, 1500)
+	for {
+		n, from, err := s.dns.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		var q dnsmessage.Message
+		if q.Unpack(buf[:n]) != nil || len(q.Questions) != 1 {
+			continue
+		}
+		a := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, Authoritative: true}, Questions: q.Questions}
+		a.Answers, a.RCode = records(q.Questions[0])
+		packet, err := a.Pack()
+		if err == nil {
+			s.dns.WriteTo(packet, from)
+		}
+	}
+}
+
+func records(q dnsmessage.Question) (list []dnsmessage.Resource, code dnsmessage.RCode) {
+	add := func(b dnsmessage.ResourceBody) {
+		list = append(list, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 5}, Body: b})
+	}
+	name := dnsmessage.MustNewName
+	switch q.Name.String() + " " + strings.TrimPrefix(q.Type.String(), "Type") {
+	case "web.test. A":
+		add(&dnsmessage.AResource{A: [4]byte{10, 96, 0, 7}})
+		add(&dnsmessage.AResource{A: [4]byte{10, 96, 0, 8}})
+	case "web.test. AAAA":
+		add(&dnsmessage.AAAAResource{AAAA: [16]byte{0xfd, 15: 7}})
+	case "v4.test. A":
+		add(&dnsmessage.AResource{A: [4]byte{10, 96, 0, 9}})
+	case "v4.test. AAAA", "mail.test. A", "mail.test. AAAA", "web.test. MX":
+	case "mail.test. MX":
+		add(&dnsmessage.MXResource{Pref: 10, MX: name("mx.test.")})
+	case "mail.test. TXT":
+		add(&dnsmessage.TXTResource{TXT: []string{"v=1"}})
+	case "mail.test. SRV":
+		add(&dnsmessage.SRVResource{Priority: 1, Weight: 2, Port: 80, Target: name("web.test.")})
+	case "mail.test. NS":
+		add(&dnsmessage.NSResource{NS: name("ns.test.")})
+	case "alias.test. A", "alias.test. CNAME":
+		add(&dnsmessage.CNAMEResource{CNAME: name("v4.test.")})
+	case "7.0.96.10.in-addr.arpa. PTR":
+		add(&dnsmessage.PTRResource{PTR: name("web.test.")})
+	case "refused.test. A", "refused.test. AAAA":
+		return nil, dnsmessage.RCodeRefused
+	default:
+		return nil, dnsmessage.RCodeNameError
+	}
+	return list, dnsmessage.RCodeSuccess
 }

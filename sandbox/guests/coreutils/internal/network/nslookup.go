@@ -20,14 +20,14 @@ import (
 // resolver is what /etc/resolv.conf says.
 type resolver struct {
 	server  string // host:port
+	shown   string // as it was named
 	search  []string
-	ndots   int
 	timeout time.Duration
 	tries   int
 }
 
 func readResolver() resolver {
-	r := resolver{server: "127.0.0.1:53", ndots: 1, timeout: 5 * time.Second, tries: 3}
+	r := resolver{server: "127.0.0.1:53", shown: "127.0.0.1", timeout: 5 * time.Second, tries: 3}
 	data, _ := os.ReadFile("/etc/resolv.conf")
 	named := false
 	for line := range strings.Lines(string(data)) {
@@ -38,14 +38,10 @@ func readResolver() resolver {
 		switch f[0] {
 		case "nameserver":
 			if !named {
-				r.server, named = net.JoinHostPort(f[1], "53"), true
+				r.server, r.shown, named = net.JoinHostPort(f[1], "53"), f[1], true
 			}
 		case "search", "domain":
 			r.search = f[1:]
-		case "options":
-			for _, o := range f[1:] {
-				fmt.Sscanf(o, "ndots:%d", &r.ndots)
-			}
 		}
 	}
 	return r
@@ -112,7 +108,7 @@ func (r *resolver) use(server string) error {
 	if err != nil {
 		return err
 	}
-	r.server = net.JoinHostPort(ips[0], port)
+	r.server, r.shown = net.JoinHostPort(ips[0], port), server
 	return nil
 }
 
@@ -123,56 +119,35 @@ func lookup(c *applet.Cmd, r resolver, name string, kinds []dnsmessage.Type) int
 	if len(kinds) == 0 {
 		kinds = []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA}
 	}
-	fmt.Fprintf(c.Out, "Server:\t\t%s\nAddress:\t%s\n\n", hostOf(r.server), bracketed(r.server))
-	for _, full := range r.candidates(name) {
-		last := full
-		refused := ""
-		found := false
-		for _, k := range kinds {
+	fmt.Fprintf(c.Out, "Server:\t\t%s\nAddress:\t%s\n\n", r.shown, r.server)
+	for _, k := range kinds {
+		for _, full := range r.candidates(name, k) {
 			m, err := r.ask(full, k)
-			if err != nil {
-				c.Out.Flush()
-				fmt.Fprintf(c.Out, ";; connection timed out; no servers could be reached\n\n")
+			switch {
+			case err != nil:
+				fmt.Fprint(c.Out, ";; connection timed out; no servers could be reached\n\n")
 				return 1
+			case m.RCode != dnsmessage.RCodeSuccess:
+				fmt.Fprintf(c.Out, "** server can't find %s: %s\n\n", full, codeName(m.RCode))
+				c.Set(1)
+			default:
+				printAnswer(c, m)
 			}
-			if m.RCode != dnsmessage.RCodeSuccess {
-				refused = codeName(m.RCode)
-				continue
-			}
-			found = true
-			printAnswer(c, m, full, k)
 		}
-		if found {
-			return c.Status()
-		}
-		fmt.Fprintf(c.Out, "** server can't find %s: %s\n\n", last, refused)
 	}
-	return 1
+	return c.Status()
 }
 
-func hostOf(server string) string {
-	host, _, _ := net.SplitHostPort(server)
-	return host
-}
-
-// bracketed is host:port as BusyBox writes it.
-func bracketed(server string) string {
-	host, port, _ := net.SplitHostPort(server)
-	return net.JoinHostPort(host, port)
-}
-
-// candidates are the names to ask for, by resolv.conf's search list and ndots (resolv.conf(5)).
-func (r resolver) candidates(name string) (list []string) {
-	if strings.HasSuffix(name, ".") {
-		return []string{strings.TrimSuffix(name, ".")}
+// candidates are the names to ask for. As in BusyBox, a name with a dot is taken as it is, whatever resolv.conf's ndots says, and one
+// without is looked up in every domain of the search list.
+func (r resolver) candidates(name string, kind dnsmessage.Type) (list []string) {
+	if kind == dnsmessage.TypePTR || len(r.search) == 0 || strings.Contains(name, ".") {
+		return []string{name}
 	}
 	for _, s := range r.search {
 		list = append(list, name+"."+strings.TrimSuffix(s, "."))
 	}
-	if strings.Count(name, ".") >= r.ndots || len(r.search) == 0 {
-		return append([]string{name}, list...)
-	}
-	return append(list, name)
+	return list
 }
 
 // reverse is the name under which an address's own name is kept (RFC 1035 section 3.5, RFC 3596).
@@ -193,7 +168,7 @@ var errAnswer = errors.New("no usable answer")
 
 // ask sends one question over UDP, and over TCP when the answer was cut.
 func (r resolver) ask(name string, kind dnsmessage.Type) (*dnsmessage.Message, error) {
-	n, err := dnsmessage.NewName(name + ".")
+	n, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
 	if err != nil {
 		return &dnsmessage.Message{Header: dnsmessage.Header{RCode: dnsmessage.RCodeNameError}}, nil
 	}
@@ -263,16 +238,8 @@ func codeName(code dnsmessage.RCode) string {
 	return code.String()
 }
 
-func printAnswer(c *applet.Cmd, m *dnsmessage.Message, name string, kind dnsmessage.Type) {
-	if len(m.Answers) == 0 {
-		if kind != dnsmessage.TypeAAAA {
-			fmt.Fprintf(c.Out, "*** Can't find %s: No answer\n\n", name)
-		} else {
-			fmt.Fprintln(c.Out)
-		}
-		return
-	}
-	if !m.Authoritative {
+func printAnswer(c *applet.Cmd, m *dnsmessage.Message) {
+	if !m.Authoritative && len(m.Answers) > 0 {
 		fmt.Fprintln(c.Out, "Non-authoritative answer:")
 	}
 	for _, a := range m.Answers {
