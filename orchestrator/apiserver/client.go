@@ -16,7 +16,6 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/apiserver/pkg/endpoints/handlers/fieldmanager"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -91,7 +90,7 @@ func (cl *client) begin(ctx context.Context, verb string, gr schema.GroupResourc
 		ctx = store.WithCause(ctx, store.Cause{Kind: store.CauseRequest, Component: cl.manager})
 	}
 	return &call{endpoint: e, ctx: ctx, client: cl, ns: ns, name: name, verb: verb,
-		admit: fieldmanager.NewManagedFieldsValidatingAdmissionController(clusterAdmission{}), managed: cl.manager}, nil
+		admit: clusterAdmission{}, managed: cl.manager}, nil // the handlers also check managedFields after it: no plugin here touches them
 }
 
 // finish turns a storage's answer into what the client gets.
@@ -145,7 +144,7 @@ func (c *call) create(versioned runtime.Object) (runtime.Object, error) {
 	if err != nil {
 		return nil, asStatus(err)
 	}
-	obj = c.scope.FieldManager.UpdateNoErrors(live, obj, c.managed)
+	obj = c.manage(live, obj, c.managed)
 	if err := c.admit.(admission.MutationInterface).Admit(ctx, attrs, c.scope); err != nil {
 		return nil, asStatus(err)
 	}
@@ -236,7 +235,7 @@ func (c *call) putTo(updater rest.Updater, obj runtime.Object) (runtime.Object, 
 		return admission.NewAttributesRecord(newObj, oldObj, c.scope.Kind, ns, c.name, c.scope.Resource, c.scope.Subresource, op, o, false, c.client.user)
 	}
 	transform := func(ctx context.Context, newObj, oldObj runtime.Object) (runtime.Object, error) {
-		newObj = c.scope.FieldManager.UpdateNoErrors(oldObj, newObj, c.managed)
+		newObj = c.manage(oldObj, newObj, c.managed)
 		attrs := record(newObj, oldObj, admission.Update, options)
 		if m, err := meta.Accessor(oldObj); err != nil {
 			return nil, err

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/kube-openapi/pkg/builder3"
 	"k8s.io/kube-openapi/pkg/util"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
@@ -27,6 +28,9 @@ type endpoint struct {
 	// namespaced says whether requests for it have a namespace.
 	namespaced bool
 	goType     reflect.Type // of the versioned object
+	listKeys   map[string]bool
+	verify     bool // every answer of memo is compared with upstream's
+	memo       managedMemo
 }
 
 type endpointKey struct {
@@ -69,7 +73,7 @@ func (s *Server) newEndpoint(gvr schema.GroupVersionResource, sub string, storag
 		HubGroupVersion:  schema.GroupVersion{Group: kind.Group, Version: runtime.APIVersionInternal},
 		MetaGroupVersion: metav1.SchemeGroupVersion,
 	}
-	e := &endpoint{storage: storage, scope: scope}
+	e := &endpoint{storage: storage, scope: scope, verify: s.cfg.Verify}
 	parent := s.storages[gvr.Group][gvr.Version][gvr.Resource]
 	if scoper, ok := parent.(rest.Scoper); ok {
 		e.namespaced = scoper.NamespaceScoped()
@@ -83,6 +87,7 @@ func (s *Server) newEndpoint(gvr schema.GroupVersionResource, sub string, storag
 	if err != nil {
 		return nil, err
 	}
+	e.listKeys = s.convert.listKeys
 	scope.FieldManager, err = managedfields.NewDefaultFieldManager(converter, scope.UnsafeConvertor, scheme, scheme, kind, scope.HubGroupVersion, sub, resetFields(storage))
 	return e, err
 }
@@ -126,9 +131,36 @@ func (s *Server) typeConverter() (managedfields.TypeConverter, error) {
 			s.convert.err = err
 			return
 		}
+		s.convert.listKeys = listKeys(definitions)
 		s.convert.converter, s.convert.err = managedfields.NewTypeConverter(definitions, false)
 	})
 	return s.convert.converter, s.convert.err
+}
+
+// listKeys are the fields that key the elements of some list of some kind.
+func listKeys(definitions map[string]*spec.Schema) map[string]bool {
+	keys := map[string]bool{}
+	var visit func(s *spec.Schema)
+	visit = func(s *spec.Schema) {
+		if names, ok := s.Extensions.GetStringSlice("x-kubernetes-list-map-keys"); ok {
+			for _, name := range names {
+				keys[name] = true
+			}
+		}
+		for _, p := range s.Properties {
+			visit(&p)
+		}
+		if s.Items != nil && s.Items.Schema != nil {
+			visit(s.Items.Schema)
+		}
+		if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
+			visit(s.AdditionalProperties.Schema)
+		}
+	}
+	for _, s := range definitions {
+		visit(s)
+	}
+	return keys
 }
 
 // message is what generated k8s.io/api types implement for protobuf.

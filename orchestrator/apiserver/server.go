@@ -84,6 +84,7 @@ type Server struct {
 	convert   struct {
 		once      sync.Once
 		converter managedfields.TypeConverter
+		listKeys  map[string]bool
 		err       error
 	}
 }

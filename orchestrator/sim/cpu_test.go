@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +23,6 @@ import (
 type consumption struct {
 	wall  time.Duration
 	cpu   time.Duration
-	gc    time.Duration
 	alloc uint64
 }
 
@@ -33,13 +31,11 @@ var began = time.Now()
 func usage() consumption {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	gc := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}}
-	metrics.Read(gc)
-	return consumption{time.Since(began), cpuOf(unix.RUSAGE_SELF), time.Duration(gc[0].Value.Float64() * float64(time.Second)), m.TotalAlloc}
+	return consumption{time.Since(began), cpuOf(unix.RUSAGE_SELF), m.TotalAlloc}
 }
 
 func (c consumption) since(b consumption) consumption {
-	return consumption{c.wall - b.wall, c.cpu - b.cpu, c.gc - b.gc, c.alloc - b.alloc}
+	return consumption{c.wall - b.wall, c.cpu - b.cpu, c.alloc - b.alloc}
 }
 
 // cpuOf is the CPU time that the process or the thread has used.
@@ -104,7 +100,7 @@ func (m *meter) table(all consumption, n int) string {
 		}
 		fmt.Fprintf(&b, "%8.1f µs  %-34s %6.2f calls of %.1f µs\n", per(s.cpu, n), name, float64(s.calls)/float64(n), per(s.cpu, s.calls))
 	}
-	fmt.Fprintf(&b, "%8.1f µs  other writes\n%8.1f µs  components, loop, background collection\n%8.1f µs  in all, of which collection %.1f µs", per(few.cpu, n), per(rest, n), per(all.cpu, n), per(all.gc, n))
+	fmt.Fprintf(&b, "%8.1f µs  other writes\n%8.1f µs  components, loop, background collection\n%8.1f µs  in all", per(few.cpu, n), per(rest, n), per(all.cpu, n))
 	return b.String()
 }
 
