@@ -175,6 +175,20 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+// TestWhyWaits: a pod without a seat says which nodes were no good, and not also why nobody was sent away for it.
+func TestWhyWaits(t *testing.T) {
+	w := newTestWorld()
+	c := w.write(Create, "pods", "web-5d-g", replicaPod("g", nil), Cause{Kind: "event", Component: "replicaset-controller"})
+	waiting := replicaPod("g", map[string]any{"status": map[string]any{"phase": "Pending", "conditions": []any{map[string]any{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+		"message": "0/4 nodes are available: 1 node(s) had untolerated taint(s), 3 Insufficient memory. preemption: 0/4 nodes are available: 4 Preemption is not helpful for scheduling."}}}})
+	w.write(Update, "pods", "web-5d-g", waiting, Cause{Kind: "event", Actor: "system:kube-scheduler", Parent: c})
+	got := Why(w, "pods", "default", "web-5d-g")
+	want := "0/4 nodes are available: 1 node(s) had untolerated taint(s), 3 Insufficient memory."
+	if len(got) != 2 || got[1].Code != "unschedulable" || got[1].Params["message"] != want {
+		t.Errorf("got %v", got)
+	}
+}
+
 // TestWhyEnds: causes that point at each other, or at nothing, end.
 func TestWhyEnds(t *testing.T) {
 	w := newTestWorld()

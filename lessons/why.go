@@ -187,7 +187,8 @@ func forward(history []Change, at int) []Link {
 		if node := text(o, "spec", "nodeName"); node != "" {
 			tell(c, "scheduled", map[string]any{"node": node})
 		} else if cond := condition(o, "PodScheduled"); text(cond, "reason") == "Unschedulable" {
-			tell(c, "unschedulable", map[string]any{"message": text(cond, "message")})
+			message, _, _ := strings.Cut(text(cond, "message"), " preemption:") // why no other pod was sent away is another story
+			tell(c, "unschedulable", map[string]any{"message": message})
 		}
 		statuses, _ := field(o, "status", "containerStatuses").([]any)
 		for _, s := range statuses {
