@@ -140,7 +140,7 @@ func compiling(by *kernel.Process, file string, p wasm.Progress) {
 	name := path.Base(file)
 	text := fmt.Sprintf("%s is being compiled for this machine; that happens once (Ctrl+C to give up)\r\n", name)
 	if slices.ContainsFunc(by.Env(), func(e string) bool { return strings.HasPrefix(e, "LC_MESSAGES=ko") }) {
-		text = fmt.Sprintf("%s: 이 컴퓨터에서 처음 쓰는 프로그램이라 준비하고 있습니다. 한 번만 기다리면 됩니다 (그만두려면 Ctrl+C)\r\n", name)
+		text = fmt.Sprintf("%s: 이 컴퓨터에서 처음 쓰는 프로그램이라 준비하고 있어요. 한 번만 기다리면 돼요 (그만두려면 Ctrl+C)\r\n", name)
 	}
 	by.Notice(text)
 }

@@ -88,7 +88,7 @@ func size(n int) uint16 { return uint16(min(max(n, 1), 1000)) }
 // greeting is what the first terminal of a lab says once.
 func greeting(lang string) string {
 	if lang == "ko" {
-		return "이 랩의 프로그램은 모두 WebAssembly입니다. 실제와 무엇이 다른지는 \x1b[1mdrydock differences\x1b[m 로 볼 수 있습니다.\n"
+		return "이 랩의 프로그램은 모두 WebAssembly예요. 실제와 다른 점은 \x1b[1mdrydock differences\x1b[m 로 볼 수 있어요.\n"
 	}
 	return "Programs in this lab are WebAssembly. What differs from the real thing: \x1b[1mdrydock differences\x1b[m\n"
 }
