@@ -457,7 +457,7 @@ func (p *portal) dial(t *testing.T, path string) *websocket.Conn {
 // until reads a terminal's socket until what it painted holds s.
 func until(t *testing.T, k *websocket.Conn, s string) (painted string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var all bytes.Buffer
 	for !strings.Contains(all.String(), s) {
@@ -610,7 +610,7 @@ func (s *Server) sessionsDesk(t *testing.T) *desk {
 // follow reads the live socket until a message satisfies f.
 func follow(t *testing.T, k *websocket.Conn, what string, f func(toPage) bool) toPage {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for {
 		_, p, err := k.Read(ctx)
@@ -676,7 +676,7 @@ func TestLive(t *testing.T) {
 		t.Errorf("another page begins at %d", m.Progress.Current)
 	}
 	p.labs.labs[0].Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		_, _, err := live.Read(ctx)
@@ -745,7 +745,7 @@ func TestUndoEnds(t *testing.T) {
 	p.ask(t, "POST", lesson+"/reset", `{"to":"lab"}`)
 	select {
 	case <-p.labs.labs[0].Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the lab that can't come back is open")
 	}
 	second := p.labs.labs[1].ID()

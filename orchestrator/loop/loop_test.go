@@ -78,7 +78,7 @@ func start(t *testing.T, change func(*Config)) (*Loop, *manual) {
 
 func idle(t *testing.T, l *Loop) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if err := l.WaitIdle(ctx); err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func TestPanicStopsOneLoopWithAReport(t *testing.T) {
 	other := New(Config{Name: "other", Pool: l.cfg.Pool, Clock: l.cfg.Clock})
 	q := NewQueue(l, "pods", func(Trigger, string) error { panic("boom") }, nil)
 	l.Post(func() { q.Add("default/web", 0) })
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	var got Crash
 	if err := l.WaitIdle(ctx); !errors.As(err, &got) || got.What != "pods default/web" || got.Value != "boom" {

@@ -79,7 +79,7 @@ func (x *terminal) keys(s string) {
 
 func (x *terminal) expect(text string) {
 	x.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	buf := make([]byte, 4096)
 	for !strings.Contains(x.screen.String(), text) {

@@ -203,7 +203,7 @@ func (l *lab) pipe(s kernel.SpawnSpec, args ...string) *piped {
 // expect reads output until it holds text.
 func (p *piped) expect(text string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	buf := make([]byte, 4096)
 	for !strings.Contains(p.got.String(), text) {
@@ -219,7 +219,7 @@ func (p *piped) expect(text string) {
 func (p *piped) end() (int, string) {
 	p.t.Helper()
 	p.in.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	b, err := io.ReadAll(p.out.Reader(ctx))
 	if err != nil {
