@@ -71,6 +71,7 @@ type Cluster struct {
 	inFlight gauge
 	streams  gauge
 	bodies   gauge
+	conns    gauge
 	turns    turns
 	closed   chan struct{}
 	once     sync.Once
@@ -110,6 +111,7 @@ func (s *Server) NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	}
 	c := &Cluster{server: s, cfg: cfg, ca: cfg.CA, closed: make(chan struct{}), turns: newTurns()}
 	c.inFlight.max, c.bodies.max = int64(limit(cfg.MaxInFlight, DefaultMaxInFlight)), maxBodies
+	c.conns.max = maxConns
 	if watches := limit(cfg.MaxWatches, DefaultMaxWatches); watches > 0 && cfg.MaxStreams >= 0 {
 		c.streams.max = int64(watches + limit(cfg.MaxStreams, DefaultMaxStreams))
 	}

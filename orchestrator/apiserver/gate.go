@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -64,6 +66,7 @@ func (s *Server) NewGate(cfg GateConfig) (*Gate, error) {
 	}
 	g := &Gate{find: cfg.Find, accept: make(chan net.Conn), served: make(chan struct{}), closed: make(chan struct{})}
 	g.tls = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	g.tls.GetConfigForClient = g.admit
 	g.http = http.Server{
 		Handler: g.handler(s.Handler()), TLSConfig: g.tls, ConnContext: connCluster,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
@@ -96,10 +99,44 @@ func (g *Gate) ServeConnTo(c *Cluster, conn net.Conn) { g.serve(&insideConn{conn
 
 func (g *Gate) serve(conn net.Conn) {
 	select {
-	case g.accept <- conn:
+	case g.accept <- &gateConn{Conn: conn}:
 	case <-g.closed:
 		conn.Close()
 	}
+}
+
+// gateConn is a connection that is counted against its cluster until it is closed.
+type gateConn struct {
+	net.Conn
+	cluster atomic.Pointer[Cluster] // nil before it is counted
+}
+
+// Close implements net.Conn.
+func (c *gateConn) Close() error {
+	if cluster := c.cluster.Swap(nil); cluster != nil {
+		cluster.conns.sub(1)
+	}
+	return c.Conn.Close()
+}
+
+// admit counts a connection when its client has said which cluster it means, and ends the handshake when that one has too many.
+func (g *Gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	conn, ok := hello.Conn.(*gateConn)
+	if !ok {
+		return nil, nil
+	}
+	cluster, ok := g.find(hello.ServerName)
+	if in, inside := conn.Conn.(*insideConn); inside {
+		cluster, ok = in.cluster, true
+	}
+	if !ok {
+		return nil, nil // a request will be told that there is no such cluster
+	}
+	if !cluster.conns.add(1) {
+		return nil, fmt.Errorf("more than %d connections to the cluster %s", cluster.conns.max, cluster.cfg.ID)
+	}
+	conn.cluster.Store(cluster)
+	return nil, nil
 }
 
 // Serve serves every connection of a listener until the listener or the gate is closed: for `drydock lab`, which has a port for the API
@@ -154,6 +191,9 @@ type insideConn struct {
 func connCluster(ctx context.Context, conn net.Conn) context.Context {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
+	}
+	if g, ok := conn.(*gateConn); ok {
+		conn = g.Conn
 	}
 	if in, ok := conn.(*insideConn); ok {
 		return WithCluster(ctx, in.cluster)

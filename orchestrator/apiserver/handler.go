@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"time"
@@ -37,7 +38,7 @@ func (s *Server) Handler() http.Handler {
 func (c *Cluster) serveStream(w http.ResponseWriter, req *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // an earlier request on this connection may have left one
 	if !c.streams.add(1) {
-		refuse(w, req, apierrors.NewTooManyRequests(fmt.Sprintf("more than %d watches, logs and streams of this cluster at a time", c.streams.max), 1))
+		refuseLater(w, req, apierrors.NewTooManyRequests(fmt.Sprintf("more than %d watches, logs and streams of this cluster at a time", c.streams.max), 1))
 		return
 	}
 	defer c.streams.sub(1)
@@ -47,7 +48,7 @@ func (c *Cluster) serveStream(w http.ResponseWriter, req *http.Request) {
 // serveRequest serves a request that ends by itself.
 func (c *Cluster) serveRequest(w http.ResponseWriter, req *http.Request) {
 	if !c.inFlight.add(1) {
-		refuse(w, req, apierrors.NewTooManyRequests(fmt.Sprintf("more than %d requests to this cluster at a time", c.inFlight.max), 1))
+		refuseLater(w, req, apierrors.NewTooManyRequests(fmt.Sprintf("more than %d requests to this cluster at a time", c.inFlight.max), 1))
 		return
 	}
 	defer c.inFlight.sub(1)
@@ -57,10 +58,11 @@ func (c *Cluster) serveRequest(w http.ResponseWriter, req *http.Request) {
 		refuse(w, req, err)
 		return
 	}
-	if c.turns.take(req.Context()) != nil {
+	turn, err := c.turns.take(req.Context())
+	if err != nil {
 		return // the client has gone
 	}
-	tw := &turnWriter{ResponseWriter: w, ctx: req.Context(), turns: c.turns, deadline: http.NewResponseController(w), slow: c.server.cfg.SlowClient}
+	tw := &turnWriter{ResponseWriter: w, ctx: req.Context(), turns: c.turns, turn: turn, deadline: http.NewResponseController(w), slow: c.server.cfg.SlowClient}
 	defer tw.done()
 	c.authenticated(tw, req)
 }
@@ -110,6 +112,15 @@ func (c *Cluster) goneError() *apierrors.StatusError {
 // failure is an error with a text of our own.
 func failure(code int32, reason metav1.StatusReason, text string) *apierrors.StatusError {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: text}}
+}
+
+// refuseLater refuses after a while, each request after another, so that a flood does not come back as one.
+func refuseLater(w http.ResponseWriter, req *http.Request, err *apierrors.StatusError) {
+	select {
+	case <-time.After(refusalDelay/4 + rand.N(refusalDelay*3/4)):
+		refuse(w, req, err)
+	case <-req.Context().Done():
+	}
 }
 
 // refuse answers with an error as the API server does, in the format that the client accepts.

@@ -27,6 +27,11 @@ const (
 const (
 	// maxBody is the size of the largest request body, upstream's.
 	maxBody = 3 << 20
+	// maxConns bounds the connections of a cluster's clients through a gate.
+	maxConns = 512
+	// refusalDelay is how long a request that is refused with 429 waits at most for that answer, so that a client that asks again at once is
+	// slowed down and not served refusals at full speed.
+	refusalDelay = time.Second
 	// maxBodies bounds the bodies that a cluster's requests hold at a time.
 	maxBodies = 32 << 20
 )
@@ -58,22 +63,54 @@ func (g *gauge) add(n int64) bool {
 
 func (g *gauge) sub(n int64) { g.used.Add(-n) }
 
-// turns lets a few of a cluster's requests work at a time; the others wait in order. A flood of requests to one cluster so is only ever a few
-// goroutines in front of another cluster's request.
-type turns chan struct{}
+// turns lets a few of a cluster's requests work at a time, one less than there are processors; the others wait in order. A flood of requests
+// to one cluster so is only ever a few goroutines in front of another cluster's request. A turn ends after a while even if its request goes
+// on, because some requests wait rather than work (upstream's admission sleeps for a namespace or a service account that is not there yet).
+type turns struct {
+	work chan struct{} // whose turn it is
+	all  chan struct{} // those, and requests whose turn has ended
+}
 
-func newTurns() turns { return make(turns, max(2, runtime.GOMAXPROCS(0))) }
+// turnTime is how long a turn lasts.
+const turnTime = 20 * time.Millisecond
 
-func (t turns) take(ctx context.Context) error {
+func newTurns() turns {
+	n := runtime.GOMAXPROCS(0)
+	return turns{work: make(chan struct{}, max(1, n-1)), all: make(chan struct{}, 4*n)}
+}
+
+// turn is what a request holds while it works.
+type turn struct {
+	turns turns
+	timer *time.Timer
+}
+
+func (t turns) take(ctx context.Context) (*turn, error) {
+	if err := enter(ctx, t.all); err != nil {
+		return nil, err
+	}
+	if err := enter(ctx, t.work); err != nil {
+		<-t.all
+		return nil, err
+	}
+	return &turn{turns: t, timer: time.AfterFunc(turnTime, func() { <-t.work })}, nil
+}
+
+func enter(ctx context.Context, c chan<- struct{}) error {
 	select {
-	case t <- struct{}{}:
+	case c <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (t turns) give() { <-t }
+func (t *turn) give() {
+	if t.timer.Stop() {
+		<-t.turns.work
+	}
+	<-t.turns.all
+}
 
 // bodies counts the bytes of a request's body against the cluster's.
 type bodies struct {
@@ -136,9 +173,9 @@ type turnWriter struct {
 	http.ResponseWriter
 	ctx      context.Context
 	turns    turns
+	turn     *turn // nil when it could not be taken again
 	deadline *http.ResponseController
 	slow     time.Duration
-	lost     bool // the turn was not taken again
 }
 
 // Unwrap lets http.ResponseController and upstream find the connection's writer.
@@ -156,18 +193,17 @@ func (w *turnWriter) Write(b []byte) (n int, err error) {
 func (w *turnWriter) Flush() { w.outside(func() { _ = w.deadline.Flush() }) }
 
 func (w *turnWriter) outside(write func()) {
-	if !w.lost {
-		w.turns.give()
-	}
+	w.done()
 	_ = w.deadline.SetWriteDeadline(time.Now().Add(w.slow))
 	write()
 	_ = w.deadline.SetWriteDeadline(time.Time{})
-	w.lost = w.turns.take(w.ctx) != nil
+	w.turn, _ = w.turns.take(w.ctx) // fails when the client has gone: nothing is left to do but to return
 }
 
 // done gives the turn back for good.
 func (w *turnWriter) done() {
-	if !w.lost {
-		w.turns.give()
+	if w.turn != nil {
+		w.turn.give()
+		w.turn = nil
 	}
 }

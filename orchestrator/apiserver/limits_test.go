@@ -344,8 +344,20 @@ func TestGate(t *testing.T) {
 	if _, err := kubernetes.NewForConfigOrDie(pod).CoreV1().Pods("").List(context.Background(), metav1.ListOptions{}); err != nil {
 		t.Errorf("from inside: %v", err)
 	}
+	if n := c.conns.used.Load(); n == 0 {
+		t.Error("connections are not counted")
+	}
+	c.conns.max = 1
+	refused := restclient.CopyConfig(cfg)
+	refused.Dial = (&net.Dialer{}).DialContext // a connection of its own
+	if _, err := kubernetes.NewForConfigOrDie(refused).Discovery().ServerVersion(); err == nil {
+		t.Error("one connection too many was served")
+	}
 	g.Close()
 	g.Close()
+	if n := c.conns.used.Load(); n != 0 {
+		t.Errorf("%d connections are still counted", n)
+	}
 	if err := <-served; err == nil {
 		t.Error("Serve returned nil")
 	}

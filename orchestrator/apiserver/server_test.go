@@ -25,6 +25,9 @@ import (
 
 func TestMain(m *testing.M) {
 	klog.SetLogger(logr.Discard())
+	if config := os.Getenv(floodEnv); config != "" {
+		flood(config)
+	}
 	os.Exit(m.Run())
 }
 
