@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/tools/reference"
@@ -103,12 +102,17 @@ func (s *Source) event(ref *v1.ObjectReference, eventType, reason, message strin
 func (s *Source) write(ctx context.Context, res *record.EventCorrelateResult) (*v1.Event, error) {
 	e := res.Event
 	if len(res.Patch) > 0 && e.Count > 1 {
-		obj, err := s.component.Client.Patch(ctx, informer.Events, e.Namespace, e.Name, types.StrategicMergePatchType, res.Patch, "")
-		if err == nil {
-			return obj.(*v1.Event), nil
-		}
-		if !errors.IsNotFound(err) {
-			return nil, err
+		// Upstream sends res.Patch; it says no more than these three fields.
+		if old, ok := informer.Get[*v1.Event](s.component.Reader, informer.Events, e.Namespace, e.Name); ok {
+			next := old.DeepCopy()
+			next.Count, next.LastTimestamp, next.Message = e.Count, e.LastTimestamp, e.Message
+			obj, err := s.component.Client.Update(ctx, informer.Events, e.Namespace, next)
+			if err == nil {
+				return obj.(*v1.Event), nil
+			}
+			if !errors.IsNotFound(err) {
+				return nil, err
+			}
 		}
 	}
 	e.ResourceVersion = ""

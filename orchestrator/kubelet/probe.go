@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/version"
 	upstream "k8s.io/kubernetes/pkg/probe"
 	httpprobe "k8s.io/kubernetes/pkg/probe/http"
 
@@ -208,7 +210,7 @@ func (p probeTarget) probe(spec *v1.Probe) (upstream.Result, string, error) {
 	case spec.Exec != nil:
 		return p.exec(ctx, spec.Exec.Command, limit)
 	case spec.HTTPGet != nil:
-		req, err := httpprobe.NewRequestForHTTPGetAction(spec.HTTPGet, p.container, p.address(), "probe")
+		req, err := p.request(spec.HTTPGet, "probe")
 		if err != nil {
 			return upstream.Unknown, "", err
 		}
@@ -226,6 +228,20 @@ func (p probeTarget) probe(spec *v1.Probe) (upstream.Result, string, error) {
 		return upstream.Success, "", nil
 	}
 	return upstream.Failure, "drydock nodes do not support gRPC probes", nil
+}
+
+// request is a probe's or a hook's request. Upstream takes the version in its User-Agent from what its own build was linked with: here
+// it is the node's.
+func (p probeTarget) request(a *v1.HTTPGetAction, purpose string) (*http.Request, error) {
+	req, err := httpprobe.NewRequestForHTTPGetAction(a, p.container, p.address(), purpose)
+	if err != nil {
+		return nil, err
+	}
+	named := slices.ContainsFunc(a.HTTPHeaders, func(h v1.HTTPHeader) bool { return http.CanonicalHeaderKey(h.Name) == "User-Agent" })
+	if v, err := version.ParseGeneric(p.k.cfg.Node.Version); err == nil && !named {
+		req.Header.Set("User-Agent", fmt.Sprintf("kube-%s/%d.%d", purpose, v.Major(), v.Minor()))
+	}
+	return req, nil
 }
 
 func (p probeTarget) exec(ctx context.Context, cmd []string, limit time.Duration) (upstream.Result, string, error) {
@@ -318,7 +334,7 @@ func (k *Kubelet) hook(ctx context.Context, pod *v1.Pod, c *v1.Container, id, sa
 		}
 		return nil
 	case h.HTTPGet != nil:
-		req, err := httpprobe.NewRequestForHTTPGetAction(h.HTTPGet, c, target.address(), "lifecycle")
+		req, err := target.request(h.HTTPGet, "lifecycle")
 		if err != nil {
 			return err
 		}

@@ -151,12 +151,13 @@ type User struct {
 
 // Resources are the limits of a container's cgroup; zero is none.
 type Resources struct {
-	MemoryMax   int64 // bytes
-	CPUQuota    int64 // microseconds of CPU per CPUPeriod
-	CPUPeriod   int64 // microseconds
-	CPUWeight   uint64
-	PidsMax     int64
-	OOMScoreAdj int64
+	MemoryMax     int64 // bytes
+	MemoryRequest int64 // bytes: when memory runs out, who is furthest beyond it goes first
+	CPUQuota      int64 // microseconds of CPU per CPUPeriod
+	CPUPeriod     int64 // microseconds
+	CPUWeight     uint64
+	PidsMax       int64
+	OOMScoreAdj   int64
 }
 
 // Mount puts a volume of the pod into a container.

@@ -178,7 +178,7 @@ const period = 100_000
 // resources turns requests and limits into a cgroup's settings, by upstream's formulas (pkg/kubelet/cm/helpers_linux.go and the
 // conversion of cpu.shares to cpu.weight in KEP-2254).
 func (k *Kubelet) resources(p *v1.Pod, c *v1.Container) (r Resources) {
-	r.MemoryMax = c.Resources.Limits.Memory().Value()
+	r.MemoryMax, r.MemoryRequest = c.Resources.Limits.Memory().Value(), c.Resources.Requests.Memory().Value()
 	if milli := c.Resources.Limits.Cpu().MilliValue(); milli > 0 {
 		r.CPUPeriod, r.CPUQuota = period, max(1000, milli*period/1000)
 	}

@@ -125,6 +125,7 @@ func BenchmarkCreateCluster(b *testing.B) {
 	server := testServer(b)
 	pool := loop.NewPool(0)
 	defer pool.Close()
+	b.ResetTimer()
 	for i := range b.N {
 		l, err := New(server, Options{Name: fmt.Sprint("c", i), Workers: 3, Clock: wall{}, Pool: pool})
 		if err != nil {

@@ -77,7 +77,7 @@ func TestEnvironment(t *testing.T) {
 	if diff := cmp.Diff([]string{"--color=red", "$(NOBODY)", "$(CM_color)"}, spec.Args); diff != "" {
 		t.Error(diff)
 	}
-	if r := spec.Resources; r.MemoryMax != 16<<20 || r.CPUQuota != 25000 || r.CPUPeriod != 100000 {
+	if r := spec.Resources; r.MemoryMax != 16<<20 || r.MemoryRequest != 16<<20 || r.CPUQuota != 25000 || r.CPUPeriod != 100000 {
 		t.Errorf("resources %+v", r)
 	}
 }
@@ -396,4 +396,22 @@ func TestActiveDeadline(t *testing.T) {
 	if p := l.pod("a"); p.Status.Phase != v1.PodFailed || p.Status.Reason != "DeadlineExceeded" {
 		t.Errorf("phase %s reason %s", p.Status.Phase, p.Status.Reason)
 	}
+}
+
+// What happens again is counted in one Event.
+func TestEventsAreCounted(t *testing.T) {
+	l := newLab(t, Options{Workers: 1, NoControlPlane: true, Images: []string{"busybox:1.37"}, Runtime: fate(null.Fate{After: time.Second, Code: 1})})
+	l.create(informer.Pods, pod("a"))
+	l.settle()
+	l.advance(3 * time.Minute)
+	for _, e := range informer.List[*v1.Event](l.Cluster.Reader(), informer.Events, "default") {
+		if e.Reason != "Started" {
+			continue
+		}
+		if e.Count != l.pod("a").Status.ContainerStatuses[0].RestartCount+1 || !e.LastTimestamp.After(e.FirstTimestamp.Time) || e.InvolvedObject.FieldPath != "spec.containers{main}" {
+			t.Errorf("%+v", e)
+		}
+		return
+	}
+	t.Error("no Event says that the container was started")
 }
