@@ -11,6 +11,6 @@ require (
 	golang.org/x/net v0.59.0
 )
 
-require golang.org/x/sys v0.48.0 // indirect
+require golang.org/x/sys v0.48.0
 
 replace github.com/drydock-labs/drydock/sandbox/guests/sys => ../sys

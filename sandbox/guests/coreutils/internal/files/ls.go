@@ -40,6 +40,7 @@ type lister struct {
 	timeStyle                            string // format of date(1), or as GNU has it
 	width                                int
 	dirsFirst                            bool
+	align                                bool
 	now                                  time.Time
 	names                                Names
 	printed                              bool
@@ -357,6 +358,10 @@ func (l *lister) size(bytes, plain int64) string {
 }
 
 func (l *lister) print(list []*entry) {
+	l.align = false // in columns, a name with quotes makes the others move by one
+	for _, e := range list {
+		l.align = l.align || l.quote && !l.double && (l.long || l.format == 'C' || l.format == 'x') && l.quoted(e.name) != e.name
+	}
 	if l.long {
 		l.printLong(list)
 		return
@@ -424,6 +429,9 @@ func (l *lister) label(e *entry) string {
 				name, l.coloured = "\x1b[0m"+name, true
 			}
 		}
+	}
+	if l.align && l.quoted(e.name) == e.name {
+		name = " " + name
 	}
 	return name + l.mark(e.stat, l.long)
 }
