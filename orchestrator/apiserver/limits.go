@@ -72,11 +72,11 @@ type turns struct {
 }
 
 // turnTime is how long a turn lasts.
-const turnTime = 20 * time.Millisecond
+const turnTime = 50 * time.Millisecond
 
 func newTurns() turns {
 	n := runtime.GOMAXPROCS(0)
-	return turns{work: make(chan struct{}, max(1, n-1)), all: make(chan struct{}, 4*n)}
+	return turns{work: make(chan struct{}, max(1, n-1)), all: make(chan struct{}, n+2)}
 }
 
 // turn is what a request holds while it works.
