@@ -2,6 +2,7 @@
 //
 //   DRYDOCK_BIN   the program to serve with (default ../bin/drydock)
 //   DRYDOCK_URL   a portal that runs already, instead
+//   DRYDOCK_PATIENCE  how many ms a step may take (default 120000); DRYDOCK_SHOTS  a folder for real.test's pictures
 //   CHROME_BIN    the browser (default: chromium, chromium-browser or google-chrome in PATH)
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -30,7 +31,7 @@ const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
   '--host-resolver-rules=MAP drydock.test 127.0.0.1'];
 
 /** How long a step may take: generous, since compiling for a first start may be under way. */
-export const patience = Number(process.env.DRYDOCK_PATIENCE ?? 60_000);
+export const patience = Number(process.env.DRYDOCK_PATIENCE ?? 120_000);
 
 /** Starts the program, or takes the one that runs already; answers once it has told its address. */
 export async function serve() {
@@ -55,11 +56,13 @@ export async function serve() {
     url,
     stop: () =>
       new Promise((done) => {
-        child.removeAllListeners('exit');
-        child.on('exit', () => {
+        const gone = () => {
           rmSync(data, { recursive: true, force: true });
           done();
-        });
+        };
+        child.removeAllListeners('exit');
+        if (child.exitCode !== null || child.signalCode !== null) return gone();
+        child.on('exit', gone);
         child.kill('SIGINT');
       }),
   };
