@@ -94,7 +94,7 @@ func (m *meter) table(all consumption, n int) string {
 	var few stage
 	for _, name := range names {
 		s := m.stages[name]
-		if s.cpu < all.cpu/50 {
+		if s.cpu < all.cpu/25 { // a benchmark may log ten lines
 			few.cpu += s.cpu
 			continue
 		}

@@ -47,21 +47,19 @@ func (n *Controller) evict(t loop.Trigger, k informer.Key) error {
 	tolerated, used := helper.GetMatchingTolerations(klog.Background(), taints, p.Spec.Tolerations)
 	wait, forEver := tolerationTime(used)
 	if len(taints) == 0 || tolerated && forEver {
-		if n.marked[k] {
+		if _, waits := n.marked[k]; waits {
 			n.events.Normal(n.Context(t, "eviction-cancelled"), p, "TaintManagerEviction", "Cancelling deletion of Pod %s", k)
 		}
 		n.forget(k)
 		return nil
 	}
 	if tolerated {
-		since := n.Loop.Now()
-		for _, taint := range taints {
-			if taint.TimeAdded != nil && taint.TimeAdded.Time.Before(since) {
-				since = taint.TimeAdded.Time
-			}
+		since, waits := n.marked[k]
+		if !waits {
+			since = n.Loop.Now()
 		}
 		if left := since.Add(wait).Sub(n.Loop.Now()); left > 0 {
-			n.marked[k] = true
+			n.marked[k] = since
 			n.pods.AddAfter(k, left, t.Parent)
 			return nil
 		}

@@ -32,13 +32,13 @@ type Controller struct {
 	events *events.Source
 	nodes  *loop.Queue[string]
 	pods   *loop.Queue[informer.Key]
-	marked map[informer.Key]bool // pods that wait for their toleration to end
+	marked map[informer.Key]time.Time // since when pods wait for their toleration to end
 	alive  func(node string) bool
 }
 
 // New makes the controller. alive tells whether a node's Lease is being renewed; it decides only whether a timer is needed.
 func New(c *informer.Component, rec *events.Recorder, alive func(node string) bool) *Controller {
-	n := &Controller{Component: c, events: rec.For(c, "node-controller", ""), alive: alive, marked: map[informer.Key]bool{}}
+	n := &Controller{Component: c, events: rec.For(c, "node-controller", ""), alive: alive, marked: map[informer.Key]time.Time{}}
 	n.nodes = loop.NewQueue(c.Loop, "nodelifecycle", n.reconcile, nil)
 	n.pods = loop.NewQueue(c.Loop, "tainteviction", n.evict, nil)
 	return n
