@@ -103,6 +103,9 @@ func (k *Kubelet) handlePod(c *informer.Change) {
 	// Whoever opens a readiness gate writes a condition only.
 	changed = changed || len(new.Spec.ReadinessGates) > 0 && gates(w.pod) != gates(new)
 	evicted := podutil.IsPodTerminal(new) && !w.finished
+	if w.pod.Generation != new.Generation {
+		w.respec(new)
+	}
 	w.pod = new
 	if changed || evicted {
 		w.volumesStale = w.volumesStale || w.downward

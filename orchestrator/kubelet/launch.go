@@ -38,6 +38,9 @@ func (k *Kubelet) start(t loop.Trigger, w *worker, c *container) {
 // mayRestart is the crash loop's back-off, counted from the end of the last run.
 func (k *Kubelet) mayRestart(t loop.Trigger, w *worker, c *container) bool {
 	ended := c.status.FinishedAt
+	if c.changed {
+		c.changed, c.crash = false, backOff{} // the back-off was the old image's
+	}
 	if c.crash.delay > 0 && ended.Sub(c.crash.at) <= 2*maxCrash {
 		if left := ended.Add(c.crash.delay).Sub(k.Loop.Now()); left > 0 {
 			if c.reason != "CrashLoopBackOff" {

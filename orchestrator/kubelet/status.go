@@ -198,7 +198,7 @@ func (k *Kubelet) phase(w *worker, old v1.PodPhase) v1.PodPhase {
 			if c.state != exited || c.status.ExitCode != 0 || c.lost {
 				failed++
 			}
-			if c.state != exited || podutil.ContainerShouldRestart(*c.spec, w.pod.Spec, c.status.ExitCode) && !w.terminating {
+			if c.state != exited || w.restarts(c) && !w.terminating {
 				live++ // it will run again
 			}
 		default:

@@ -3,6 +3,7 @@ package kubelet
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -142,12 +143,12 @@ func (k *Kubelet) lostSandbox(t loop.Trigger, w *worker) {
 
 // willRun tells whether anything of the pod is still to run, so that a sandbox is needed.
 func (k *Kubelet) willRun(w *worker) bool {
-	for _, c := range w.regular() {
-		if c.state != exited || podutil.ContainerShouldRestart(*c.spec, w.pod.Spec, c.status.ExitCode) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(w.regular(), func(c *container) bool { return c.state != exited || w.restarts(c) })
+}
+
+// restarts tells whether a container that has ended is to run again.
+func (w *worker) restarts(c *container) bool {
+	return c.changed || podutil.ContainerShouldRestart(*c.spec, w.pod.Spec, c.status.ExitCode)
 }
 
 func (k *Kubelet) createSandbox(t loop.Trigger, w *worker) {
@@ -213,13 +214,7 @@ func (k *Kubelet) initialize(t loop.Trigger, w *worker) bool {
 // runContainers starts what should run and does not, and ends the pod when nothing should.
 func (k *Kubelet) runContainers(t loop.Trigger, w *worker) {
 	k.killUnhealthy(t, w)
-	done := true
-	for _, c := range w.regular() {
-		if c.state != exited || podutil.ContainerShouldRestart(*c.spec, w.pod.Spec, c.status.ExitCode) {
-			done = false
-		}
-	}
-	if done {
+	if !k.willRun(w) {
 		k.finish(t, w)
 		return
 	}
@@ -227,16 +222,21 @@ func (k *Kubelet) runContainers(t loop.Trigger, w *worker) {
 		if c.init && !c.sidecar || c.state == running || w.busy {
 			continue
 		}
-		if c.state == exited && !podutil.ContainerShouldRestart(*c.spec, w.pod.Spec, c.status.ExitCode) && !c.sidecar {
+		if c.state == exited && !w.restarts(c) && !c.sidecar {
 			continue
 		}
 		k.start(t, w, c)
 	}
 }
 
-// killUnhealthy stops containers that failed their liveness or startup probe; they are started again like any that ended.
+// killUnhealthy stops containers that failed their liveness or startup probe, or have another image now; they are started again like
+// any that ended.
 func (k *Kubelet) killUnhealthy(t loop.Trigger, w *worker) {
 	for _, c := range w.all() {
+		if c.state == running && c.changed && !c.stopping {
+			k.stop(t, w, c, k.grace(w, c), fmt.Sprintf("Container %s definition changed, will be restarted", c.spec.Name))
+			continue
+		}
 		if c.state != running || c.killFor == "" || c.stopping {
 			continue
 		}

@@ -69,6 +69,7 @@ type container struct {
 	status    ContainerStatus
 	stale     bool // the runtime said that something changed
 	stopping  bool
+	changed   bool          // it has another image now: what runs or ran makes room for it
 	grace     time.Duration // of the stop under way
 	launching bool          // a call that starts it is under way
 	lost      bool          // ended with its node: the exit code is unknown
@@ -163,6 +164,24 @@ func (w *worker) restore(p *v1.Pod, now time.Time) {
 		if c.Type == v1.PodInitialized && c.Status == v1.ConditionTrue {
 			// A new sandbox runs the init containers again, as upstream does.
 			w.initialized = len(p.Spec.InitContainers) == 0
+		}
+	}
+}
+
+// respec takes over the containers of a changed spec. Of a container that was made only the image can change.
+func (w *worker) respec(p *v1.Pod) {
+	for _, list := range [][]v1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			c := w.containers[list[i].Name]
+			if c == nil {
+				continue
+			}
+			was := c.spec.Image
+			if c.spec = &list[i]; was == c.spec.Image {
+				continue
+			}
+			c.changed = c.state != absent
+			c.imageReady, c.imageMissing, c.pull, c.configWait = false, false, backOff{}, backOff{}
 		}
 	}
 }

@@ -415,3 +415,42 @@ func TestEventsAreCounted(t *testing.T) {
 	}
 	t.Error("no Event says that the container was started")
 }
+
+// A pod's image may be changed in place: what runs is stopped and started again with it, what could not be pulled is pulled.
+func TestImageOfARunningPodIsChanged(t *testing.T) {
+	l := newLab(t, Options{Workers: 1, NoControlPlane: true, Runtime: func(string) null.Config {
+		return null.Config{Pull: func(ref string) error {
+			if ref == "bussybox:1.37" {
+				return errors.New("no such image")
+			}
+			return nil
+		}}
+	}})
+	set := func(image string) {
+		l.patch(informer.Pods, "default", "a", fmt.Sprintf(`{"spec":{"containers":[{"name":"main","image":%q}]}}`, image))
+		l.settle()
+	}
+	l.create(informer.Pods, pod("a", func(p *v1.Pod) {
+		p.Spec.RestartPolicy = v1.RestartPolicyNever
+		p.Spec.Containers[0].Image = "bussybox:1.37"
+	}))
+	l.settle()
+	l.advance(5 * time.Second)
+	if w := l.pod("a").Status.ContainerStatuses[0].State.Waiting; w == nil || w.Reason != "ImagePullBackOff" {
+		t.Fatalf("%+v", l.pod("a").Status.ContainerStatuses)
+	}
+	set("busybox:1.37")
+	if got := l.spec("a", "main").Image.Ref; got != "busybox:1.37" {
+		t.Errorf("%s runs", got)
+	}
+	set("busybox:1.38")
+	if got := l.spec("a", "main").Image.Ref; got != "busybox:1.38" {
+		t.Errorf("%s runs", got)
+	}
+	if s := l.pod("a").Status.ContainerStatuses[0]; s.RestartCount != 1 || s.Image != "busybox:1.38" || s.State.Running == nil {
+		t.Errorf("status %+v", s)
+	}
+	if got := l.events("Pod", "a"); !slices.Contains(got, "Killing Container main definition changed, will be restarted") {
+		t.Error(got)
+	}
+}
