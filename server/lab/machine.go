@@ -82,14 +82,11 @@ func (n *node) isWorkstation() bool { return !n.pods.IsValid() }
 
 // powerOn boots the machine.
 func (n *node) powerOn() error {
+	n.closeLast()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.boot != nil {
 		return nil
-	}
-	if n.last != nil {
-		n.last.close()
-		n.last = nil
 	}
 	b := &boot{}
 	if err := n.start(b); err != nil {
@@ -273,8 +270,8 @@ func (n *node) cut() {
 	b.machine.PowerOff()
 }
 
-// dispose releases a machine that is off, disk and all.
-func (n *node) dispose() {
+// closeLast releases what the last power cut left. It holds no lock meanwhile: the runtime tells of the sandboxes that it loses.
+func (n *node) closeLast() {
 	n.mu.Lock()
 	b := n.last
 	n.last = nil
@@ -282,6 +279,11 @@ func (n *node) dispose() {
 	if b != nil {
 		b.close()
 	}
+}
+
+// dispose releases a machine that is off, disk and all.
+func (n *node) dispose() {
+	n.closeLast()
 	n.upper.Close()
 }
 

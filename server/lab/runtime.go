@@ -81,7 +81,7 @@ func (n *node) CreateContainer(ctx context.Context, sandboxID string, spec kubel
 	res := spec.Resources
 	out := runtime.ContainerSpec{Name: spec.Name, Attempt: spec.Attempt, Image: spec.Image.Ref, Command: spec.Command, Args: spec.Args, WorkingDir: spec.WorkingDir,
 		User: runtime.User{UID: spec.User.UID, GID: spec.User.GID, Groups: spec.User.Groups}, TTY: spec.TTY, Stdin: spec.Stdin, StdinOnce: spec.StdinOnce,
-		Resources: runtime.Resources{MemoryMax: res.MemoryMax, CPUQuota: res.CPUQuota, CPUPeriod: res.CPUPeriod,
+		Resources: runtime.Resources{MemoryMax: res.MemoryMax, MemoryRequest: res.MemoryRequest, CPUQuota: res.CPUQuota, CPUPeriod: res.CPUPeriod,
 			CPUWeight: res.CPUWeight, PidsMax: res.PidsMax},
 		ReadOnlyRoot: spec.ReadOnlyRoot, TerminationLog: spec.TerminationLog, TerminationFallsBackToLog: spec.TerminationFallsBackToLog}
 	for _, e := range spec.Env {
