@@ -143,13 +143,16 @@ func (o *outside) restConfig(t testing.TB, c *Cluster, user string, groups ...st
 	return cfg
 }
 
+// kubectlVersion is what a real kubectl of our minor says; without it `kubectl version` fails.
+const kubectlVersion = "-X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"
+
 var kubectlOnce struct {
 	sync.Once
 	path string
 	err  error
 }
 
-// kubectlPath is the installed kubectl, or one built from our minor.
+// kubectlPath is the installed kubectl, or one built at our minor from the guests' sources.
 func kubectlPath(t testing.TB) string {
 	t.Helper()
 	kubectlOnce.Do(func() {
@@ -157,7 +160,9 @@ func kubectlPath(t testing.TB) string {
 			return
 		}
 		kubectlOnce.path = filepath.Join(os.TempDir(), "drydock-test-kubectl")
-		out, err := exec.Command("go", "build", "-o", kubectlOnce.path, "k8s.io/kubernetes/cmd/kubectl").CombinedOutput()
+		build := exec.Command("go", "build", "-ldflags", kubectlVersion, "-o", kubectlOnce.path, ".")
+		build.Dir = filepath.Join("..", "..", "sandbox", "guests", "kubectl")
+		out, err := build.CombinedOutput()
 		if kubectlOnce.err = err; err != nil {
 			kubectlOnce.err = &exec.Error{Name: "go build kubectl: " + string(out), Err: err}
 		}
