@@ -146,6 +146,11 @@ func TestScaleAndRollBack(t *testing.T) {
 		t.Errorf("revision %s after rolling back, want 3", got)
 	}
 	sets := l.replicaSets("web")
+	for _, rs := range sets {
+		if want := "web-" + rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; rs.Name != want {
+			t.Errorf("replica set %s, want %s", rs.Name, want)
+		}
+	}
 	if len(sets) != 2 {
 		t.Fatalf("%d replica sets, want the 2 that were", len(sets))
 	}

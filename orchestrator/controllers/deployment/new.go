@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/kubernetes/pkg/controller"
 	"k8s.io/kubernetes/pkg/controller/deployment/util"
 	labelsutil "k8s.io/kubernetes/pkg/util/labels"
@@ -66,7 +66,7 @@ func (p *pass) createNew() error {
 	template.Labels = labelsutil.CloneAndAddLabel(p.d.Spec.Template.Labels, appsv1.DefaultDeploymentUniqueLabelKey, hash)
 	rs := &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: p.d.Name + "-" + rand.SafeEncodeString(hash), Namespace: p.d.Namespace, Labels: template.Labels,
+			Name: setName(p.d.Name, hash), Namespace: p.d.Namespace, Labels: template.Labels,
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(p.d, kind)},
 		},
 		Spec: appsv1.ReplicaSetSpec{
@@ -102,6 +102,14 @@ func (p *pass) createNew() error {
 		return nil
 	}
 	return p.putStatus("created replicaset=%s", p.new.Name)
+}
+
+// setName is the Deployment's name, cut where it must be, and its template's hash.
+func setName(deployment, hash string) string {
+	if most := validation.DNS1123SubdomainMaxLength - 1 - len(hash); len(deployment) > most {
+		deployment = deployment[:most]
+	}
+	return deployment + "-" + hash
 }
 
 // collided: another ReplicaSet has the name. If its template is the same it is ours after all; else the hash is salted.
