@@ -159,6 +159,7 @@ test('a node’s tab: its own computer, which can be switched off', async (conte
   await l.type('poweroff');
   await page.locator('.screen:not([hidden]) .veil button').click();
   await page.locator('.screen:not([hidden]) .veil').filter({ hasText: 'node-3' }).waitFor();
+  assert.equal((await page.locator('.chip').innerText()).trim(), '', 'nothing runs on a computer that is off');
   await shot(l, 'en-light-9-off');
   await l.leave();
 });

@@ -135,7 +135,10 @@ export class Session {
     s.onclose = (e) => {
       if (this.socket !== s || this.closed) return;
       this.setPrompt(false);
-      if (e.code >= 4000) return this.told.status('refused', ...refusal(e.reason));
+      if (e.code >= 4000) {
+        this.setRunning('');
+        return this.told.status('refused', ...refusal(e.reason));
+      }
       if (e.code === 1000) return; // exit has said it
       this.told.status('lost');
       this.retry = setTimeout(() => this.connect(), this.wait);
