@@ -56,6 +56,9 @@ func TestCoreutilsOnTheKernel(t *testing.T) {
 		{"curl without a server", "", "curl -sS http://127.0.0.1:1/", "curl: (7) Failed to connect to 127.0.0.1 port 1", 7},
 		{"curl without a name", "", "curl -sS http://nope.invalid/", "curl: (6) Could not resolve host: nope.invalid", 6},
 		{"nc", "", "nc -z 127.0.0.1 1", "", 1},
+		{"awk", "a 1\nb 2\n", "awk {s+=$2}END{print(s)}", "3\n", 0},
+		{"gzip", "hello\n", "gzip -c", "\x1f\x8b", 0},
+		{"diff", "x\n", "diff - /etc/hosts", "< x\n", 1},
 		{"sha256sum", "hello\n", "sha256sum", "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03", 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
