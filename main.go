@@ -53,6 +53,8 @@ func main() {
 	case err == nil:
 	case errors.As(err, &code):
 		os.Exit(int(code))
+	case errors.Is(err, context.Canceled): // only an interrupt cancels; who typed it knows
+		os.Exit(128 + int(syscall.SIGINT))
 	default:
 		fmt.Fprintln(os.Stderr, "drydock:", err)
 		os.Exit(1)
@@ -443,6 +445,9 @@ func shell(ctx context.Context, l *lab.Lab) error {
 		if err != nil {
 			break
 		}
+	}
+	if ctx.Err() != nil { // told to end: the shell ends with the lab
+		return ctx.Err()
 	}
 	if code := t.(interface{ ExitCode() int }).ExitCode(); code != 0 {
 		return exitCode(code)

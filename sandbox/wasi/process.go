@@ -3,6 +3,7 @@ package wasi
 import (
 	"crypto/rand"
 	"io"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,7 +19,7 @@ func preview1() []entry {
 		{name: "environ_get", sig: "ii", f: environGet, early: func(*call) error { return nil }},
 		{name: "environ_sizes_get", sig: "ii", f: environSizes, early: noStrings},
 		{name: "clock_res_get", sig: "ii", f: clockRes, early: clockRes},
-		{name: "clock_time_get", sig: "ili", f: clockTime, early: clockTime},
+		{name: "clock_time_get", sig: "ili", f: clockTime, early: earlyClock},
 		{name: "poll_oneoff", sig: "iiii", f: pollOneoff, early: earlyPoll},
 		{name: "proc_exit", sig: "i", f: procExit, early: procExit},
 		{name: "proc_raise", sig: "i", f: procRaise, none: syscall.ENOSYS},
@@ -91,15 +92,24 @@ func clockRes(c *call) error {
 	return c.put64(1, res)
 }
 
-// clockTime reads the lab's clock; outside of a process, the wall clock.
+// earlyClock is clock_time_get while an image is captured: the wall clock, and a monotonic clock that is before any that a process will read. A
+// program keeps what it read there, and must not find itself in its past.
+func earlyClock(c *call) error {
+	switch c.u32(0) {
+	case clockRealtime:
+		return c.put64(2, uint64(time.Now().UnixNano()))
+	case clockMonotonic:
+		return c.put64(2, uint64(min(earlyTicks.Add(1)*int64(time.Microsecond), int64(time.Second)-1)))
+	}
+	return syscall.EINVAL
+}
+
+// earlyTicks counts readings of the monotonic clock while images are captured: loops that wait for it to move on end.
+var earlyTicks atomic.Int64
+
+// clockTime reads the lab's clock.
 func clockTime(c *call) error {
 	id := c.u32(0)
-	if c.p == nil {
-		if id > clockMonotonic {
-			return syscall.EINVAL
-		}
-		return c.put64(2, uint64(time.Now().UnixNano()))
-	}
 	switch id {
 	case clockRealtime:
 		return c.put64(2, uint64(c.p.Machine().Clock().Now().UnixNano()))

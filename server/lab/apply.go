@@ -34,28 +34,28 @@ const (
 	manifestDocs  = 200
 )
 
-// discovery is which resource a kind is, read once: all clusters serve the same.
+// discovery is which resource a kind is, read once: all clusters serve the same. What failed is read again by the next who asks.
 type discovery struct {
-	once   sync.Once
-	mapper meta.RESTMapper
-	err    error
+	mu     sync.Mutex      // held while it is read from a cluster
+	mapper meta.RESTMapper // protected by mu
 }
 
 func (d *discovery) get(l *Lab) (meta.RESTMapper, error) {
-	d.once.Do(func() {
-		client, err := clientdiscovery.NewDiscoveryClientForConfig(l.cluster.RESTConfig(Learner, AdminGroup))
-		if err != nil {
-			d.err = err
-			return
-		}
-		groups, err := restmapper.GetAPIGroupResources(client)
-		if err != nil {
-			d.err = err
-			return
-		}
-		d.mapper = restmapper.NewDiscoveryRESTMapper(groups)
-	})
-	return d.mapper, d.err
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mapper != nil {
+		return d.mapper, nil
+	}
+	client, err := clientdiscovery.NewDiscoveryClientForConfig(l.cluster.RESTConfig(Learner, AdminGroup))
+	if err != nil {
+		return nil, err
+	}
+	groups, err := restmapper.GetAPIGroupResources(client)
+	if err != nil {
+		return nil, err
+	}
+	d.mapper = restmapper.NewDiscoveryRESTMapper(groups)
+	return d.mapper, nil
 }
 
 // Apply implements api.Lab: server-side apply under kubectl's name, each document for itself.

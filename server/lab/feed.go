@@ -47,6 +47,11 @@ func (f *feed) Close() {
 // Next implements api.Feed.
 func (f *feed) Next(ctx context.Context) (api.Batch, error) {
 	for {
+		select {
+		case <-f.lab.done: // the cluster reads as empty from here on
+			return api.Batch{}, io.EOF
+		default:
+		}
 		b := f.take()
 		if b.Snapshot || len(b.Changes) > 0 || len(b.Requests) > 0 {
 			return b, nil

@@ -4,7 +4,7 @@
 // A Host is what all labs of the process share: the engine with its compiled programs, the images, the API server, the pool of workers. A Lab
 // owns one Account of the kernel, one Fabric of the network, one cluster and one control plane.
 //
-// Lock order: Host.mu, Lab.mu, node.mu; none is held during a call into the cluster or the kernel but where a comment says so.
+// Lock order: node.power, Host.mu, Lab.mu, node.mu; none is held during a call into the cluster or the kernel but where a comment says so.
 package lab
 
 import (
@@ -69,6 +69,7 @@ type Host struct {
 	mu     sync.Mutex
 	labs   map[string]*Lab // protected by mu; nil once closed
 	making int             // protected by mu
+	makers sync.WaitGroup  // calls of New; joined under mu while labs is not nil
 }
 
 // NewHost starts a host: about a second of work, most of it the API server's.
@@ -191,19 +192,38 @@ func (h *Host) New(ctx context.Context, o Options) (*Lab, error) {
 	if err := h.reserve(); err != nil {
 		return nil, err
 	}
+	defer h.makers.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.ctx, cancel)()
 	l, err := newLab(ctx, h, id, o)
+	if err = h.enter(l, err); err != nil {
+		if l != nil {
+			l.Close()
+		}
+		return nil, err
+	}
+	return l, nil
+}
+
+// enter gives a lab that has been made its place, unless it or the host has ended meanwhile; err is how the making went.
+func (h *Host) enter(l *Lab, err error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.making--
-	if err != nil {
-		return nil, err
-	}
 	if h.labs == nil {
-		go l.Close()
-		return nil, errClosed
+		return errClosed
 	}
-	h.labs[id] = l
-	return l, nil
+	if err != nil {
+		return err
+	}
+	select {
+	case <-l.done: // only a crash ends a lab that nobody has yet
+		return l.Err()
+	default:
+	}
+	h.labs[l.id] = l
+	return nil
 }
 
 var errClosed = errors.New("the host has been closed")
@@ -219,6 +239,7 @@ func (h *Host) reserve() error {
 		return &api.Refusal{Code: "labs-full", Params: map[string]any{"limit": h.limits.Labs}, RetryAfter: 30 * time.Second}
 	}
 	h.making++
+	h.makers.Add(1)
 	return nil
 }
 
@@ -238,6 +259,7 @@ func (h *Host) Close() error {
 	if h.gate != nil {
 		h.gate.Close()
 	}
+	h.makers.Wait()
 	var wg sync.WaitGroup
 	for _, l := range labs {
 		wg.Go(func() { l.Close() })

@@ -53,6 +53,7 @@ type Lab struct {
 	nodes   map[string]*node // by name, the workstation among them; immutable
 	changes notifier         // of the cluster
 	traffic trafficNotifier  // of connections to Services
+	made    chan struct{}    // closed when newLab is through
 	done    chan struct{}    // closed when the lab has ended
 	ended   chan struct{}    // closed when everything is released
 	once    sync.Once
@@ -65,9 +66,10 @@ type Lab struct {
 
 // newLab makes a lab; what it cannot finish it takes back.
 func newLab(ctx context.Context, h *Host, id string, o Options) (_ *Lab, err error) {
-	l := &Lab{host: h, id: id, lang: o.Lang, clock: NewClock(), rand: source(o.Seed), nodes: map[string]*node{}, done: make(chan struct{}), ended: make(chan struct{})}
+	l := &Lab{host: h, id: id, lang: o.Lang, clock: NewClock(), rand: source(o.Seed), nodes: map[string]*node{}, made: make(chan struct{}), done: make(chan struct{}), ended: make(chan struct{})}
 	l.disk.limit = h.limits.Disk
 	defer func() {
+		close(l.made)
 		if err != nil {
 			l.Close()
 		}
@@ -149,7 +151,10 @@ func (l *Lab) crash(report error) {
 	}
 	l.mu.Unlock()
 	l.host.cfg.Log.Error("a lab was stopped by a fault in one of its parts", "lab", l.id, "report", report)
-	go l.Close()
+	go func() {
+		<-l.made
+		l.Close()
+	}()
 }
 
 // Err is why the lab ended by itself; nil while it runs or when it was closed.
@@ -254,7 +259,7 @@ func (l *Lab) release() {
 		l.cp.Load().Close()
 	}
 	for _, n := range l.nodes {
-		n.cut()
+		n.switchOff()
 	}
 	if l.account != nil {
 		l.account.Close()
@@ -270,6 +275,7 @@ func (l *Lab) release() {
 	}
 	l.clock.close()
 	l.changes.close()
+	l.traffic.close()
 	l.host.forget(l.id)
 }
 

@@ -8,11 +8,11 @@ package lab
 //	CPU                                1 CPU   processes are throttled (cpu.stat nr_throttled)
 //	processes                            256   fork and spawn answer EAGAIN
 //	disk: upper layers, volumes        1 GiB   writes answer ENOSPC
-//	nodes, control-plane included         50   AddNode and NewLab are refused
+//	nodes, control-plane included         50   NewLab is refused
 //	API objects                       20,000   403, as a quota's
 //	watches                              200   429 with Retry-After
 //	API requests in flight               100   429 with Retry-After
-//	watches, logs, exec from outside      200   429 with Retry-After
+//	logs, exec, … beside the watches      200   429 with Retry-After
 //	history of the cluster            32 MiB   oldest revisions are dropped; older watches get 410
 //	log of a container                10 MiB   oldest lines are dropped
 //	connections to the API from inside   128   further ones wait in the backlog

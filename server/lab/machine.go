@@ -37,6 +37,8 @@ type node struct {
 	upper  *vfs.Tmpfs   // the disk
 	images *image.Local
 
+	power sync.Mutex // held while the machine is switched on or off, calls into the cluster and the kernel included
+
 	mu       sync.Mutex
 	boot     *boot                        // protected by mu: nil while it is off
 	last     *boot                        // protected by mu: the boot whose power was cut, until the next one
@@ -80,7 +82,7 @@ func (l *Lab) addMachine(name string, ip netip.Addr, pods netip.Prefix, _ string
 
 func (n *node) isWorkstation() bool { return !n.pods.IsValid() }
 
-// powerOn boots the machine.
+// powerOn boots the machine; a lab that has ended boots none.
 func (n *node) powerOn() error {
 	n.closeLast()
 	n.mu.Lock()
@@ -88,6 +90,12 @@ func (n *node) powerOn() error {
 	if n.boot != nil {
 		return nil
 	}
+	select {
+	case <-n.lab.done:
+		return errEnded
+	default:
+	}
+	clear(n.started) // containers do not live through a power cut
 	b := &boot{}
 	if err := n.start(b); err != nil {
 		b.close()
@@ -250,6 +258,13 @@ func (n *node) current() (*boot, error) {
 	return n.boot, nil
 }
 
+// switchOff is cut while nobody else switches.
+func (n *node) switchOff() {
+	n.power.Lock()
+	defer n.power.Unlock()
+	n.cut()
+}
+
 // cut takes the machine's power: it falls silent before its processes die, so that nobody hears a goodbye.
 func (n *node) cut() {
 	n.mu.Lock()
@@ -300,12 +315,16 @@ func (b *boot) close() {
 	}
 }
 
+var errEnded = errors.New("the lab has ended")
+
 // PowerOff cuts a machine's power. The cluster finds out only as a real one would.
 func (l *Lab) PowerOff(name string) error {
 	n, ok := l.nodes[name]
 	if !ok {
 		return fmt.Errorf("there is no machine %q", name)
 	}
+	n.power.Lock()
+	defer n.power.Unlock()
 	if !n.isWorkstation() {
 		if err := l.cp.Load().PowerOff(name); err != nil {
 			return err
@@ -321,6 +340,8 @@ func (l *Lab) PowerOn(name string) error {
 	if !ok {
 		return fmt.Errorf("there is no machine %q", name)
 	}
+	n.power.Lock()
+	defer n.power.Unlock()
 	if err := n.powerOn(); err != nil {
 		return err
 	}

@@ -79,6 +79,9 @@ func (l *Lab) Terminal(machine string, rows, cols int, lang string) (api.Termina
 		t.mu.Lock()
 		t.shell = p
 		t.mu.Unlock()
+		if ctx.Err() != nil { // closed meanwhile: the hang-up came before there was anybody to hear it
+			_ = p.Signal(kernel.SIGKILL) // it may have ended
+		}
 	}()
 	return t, nil
 }
