@@ -1,9 +1,11 @@
 package apiserver
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -36,6 +38,9 @@ func (scriptedKubelet) Attach(_ context.Context, ns, pod, container string, _ io
 
 func (scriptedKubelet) PortForward(_ context.Context, _, pod string, port int32, stream io.ReadWriteCloser) error {
 	defer stream.Close()
+	if _, err := http.ReadRequest(bufio.NewReader(stream)); err != nil { // an answer to what was not read would be a reset
+		return err
+	}
 	_, err := fmt.Fprintf(stream, "HTTP/1.0 200 OK\r\n\r\nport %d of %s", port, pod)
 	return err
 }
