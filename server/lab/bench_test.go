@@ -1,0 +1,300 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/drydock-labs/drydock/orchestrator/informer"
+	"github.com/drydock-labs/drydock/orchestrator/store"
+	"github.com/drydock-labs/drydock/sandbox/kernel"
+)
+
+// profile writes a CPU profile of what follows to the file that DRYDOCK_PROFILE names.
+func profile(b *testing.B) {
+	name := os.Getenv("DRYDOCK_PROFILE")
+	if name == "" {
+		return
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	})
+}
+
+// times are durations that percentiles are taken of.
+type times []time.Duration
+
+func (t times) percentile(p int) time.Duration {
+	sorted := slices.Sorted(slices.Values(t))
+	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
+}
+
+func (t times) report(b *testing.B, prefix string) {
+	b.ReportMetric(float64(t.percentile(50).Microseconds())/1000, prefix+"p50-ms")
+	b.ReportMetric(float64(t.percentile(99).Microseconds())/1000, prefix+"p99-ms")
+}
+
+// BenchmarkLab makes a lab of four nodes, to all of them Ready, and ends it.
+func BenchmarkLab(b *testing.B) {
+	newTestLab(b, Options{}) // what the host makes once
+	h, _ := testHost()
+	profile(b)
+	var made, ended times
+	for b.Loop() {
+		began := time.Now()
+		l, err := h.New(context.Background(), Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ready := time.Now()
+		l.Close()
+		made, ended = append(made, ready.Sub(began)), append(ended, time.Since(ready))
+	}
+	made.report(b, "create-")
+	ended.report(b, "close-")
+}
+
+// held is what a program holds when its garbage is gone.
+func held() (heap int64, goroutines int) {
+	for range 3 {
+		goruntime.GC()
+	}
+	var m goruntime.MemStats
+	goruntime.ReadMemStats(&m)
+	return int64(m.HeapAlloc), goruntime.NumGoroutine()
+}
+
+// BenchmarkLabIdle measures what a lab of four Ready nodes holds while nobody uses it. DRYDOCK_PROFILE names a file for a heap profile.
+func BenchmarkLabIdle(b *testing.B) {
+	const labs = 50
+	newTestLab(b, Options{})
+	for range b.N {
+		heap, goroutines := held()
+		var list []*Lab
+		for range labs {
+			list = append(list, newTestLab(b, Options{}))
+		}
+		heap2, goroutines2 := held()
+		b.ReportMetric(float64(heap2-heap)/labs/1024, "KiB/lab")
+		b.ReportMetric(float64(goroutines2-goroutines)/labs, "goroutines/lab")
+		if name := os.Getenv("DRYDOCK_PROFILE"); name != "" {
+			f, err := os.Create(name)
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = pprof.WriteHeapProfile(f)
+			f.Close()
+		}
+		for _, l := range list {
+			l.Close()
+		}
+	}
+}
+
+// roomy lifts the limits that are for learners.
+func roomy(l *Lab) *Lab {
+	l.account.SetLimits(kernel.Limits{MemoryBytes: 2 << 30, CPUs: 16, Processes: 4096})
+	return l
+}
+
+// watchPods calls f for each pod that becomes Ready, until the benchmark ends.
+func watchPods(b *testing.B, l *Lab, f func(p *v1.Pod)) {
+	b.Cleanup(l.cluster.Store().OnCommit(func(c store.Commit) {
+		if c.Resource != informer.Pods || c.New == nil {
+			return
+		}
+		if p := c.New.External().(*v1.Pod); p.Status.Phase == v1.PodRunning {
+			f(p)
+		}
+	}))
+}
+
+func pod(name, image string, command ...string) *v1.Pod {
+	return &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1.PodSpec{TerminationGracePeriodSeconds: new(int64(0)),
+		Containers: []v1.Container{{Name: "c", Image: image, Command: command}}}}
+}
+
+func (l *Lab) clientset(t testing.TB) *kubernetes.Clientset {
+	t.Helper()
+	cfg := l.cluster.RESTConfig(Learner, AdminGroup)
+	cfg.QPS, cfg.Burst = -1, -1
+	c, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// BenchmarkLabPod is one pod of a real guest, from its create to Running, on four nodes that have the image.
+func BenchmarkLabPod(b *testing.B) {
+	l := roomy(newTestLab(b, Options{}))
+	pods, ctx := l.clientset(b).CoreV1().Pods("default"), context.Background()
+	running := make(chan string, 1024)
+	watchPods(b, l, func(p *v1.Pod) { running <- p.Name })
+	one := func(i int) time.Duration {
+		p := pod(fmt.Sprintf("p-%d", i), "nginx:1.28")
+		began := time.Now()
+		if _, err := pods.Create(ctx, p, metav1.CreateOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		for name := range running {
+			if name == p.Name {
+				break
+			}
+		}
+		took := time.Since(began)
+		if err := pods.Delete(ctx, p.Name, metav1.DeleteOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		if err := l.WaitIdle(ctx); err != nil {
+			b.Fatal(err)
+		}
+		return took
+	}
+	for i := range 10 { // every node has pulled the image
+		one(-1 - i)
+	}
+	profile(b)
+	var took times
+	n := 0
+	for b.Loop() {
+		n++
+		took = append(took, one(n))
+	}
+	took.report(b, "")
+}
+
+// BenchmarkLabPods is how many pods of real guests per second a lab brings up, from the create of a Deployment to the last Running.
+func BenchmarkLabPods(b *testing.B) {
+	const replicas = 200
+	for range b.N {
+		l := roomy(newTestLab(b, Options{}))
+		l.mustRun(b, "kubectl create deployment warm --image=nginx:1.28 --replicas=6 && kubectl rollout status deployment warm --timeout=60s")
+		if err := l.WaitIdle(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		heap, goroutines := held()
+		before := l.Usage().Memory
+		var mu sync.Mutex
+		names, all := map[string]bool{}, make(chan struct{})
+		watchPods(b, l, func(p *v1.Pod) {
+			mu.Lock()
+			defer mu.Unlock()
+			if strings.HasPrefix(p.Name, "web-") && !names[p.Name] {
+				if names[p.Name] = true; len(names) == replicas {
+					close(all)
+				}
+			}
+		})
+		profile(b)
+		began := time.Now()
+		l.mustRun(b, fmt.Sprintf("kubectl create deployment web --image=nginx:1.28 --replicas=%d", replicas))
+		<-all
+		took := time.Since(began)
+		b.ReportMetric(replicas/took.Seconds(), "pods/s")
+		heap2, goroutines2 := held()
+		b.ReportMetric(float64(l.Usage().Memory-before)/replicas/1e6, "private-MB/pod")
+		b.ReportMetric(float64(heap2-heap)/replicas/1024, "heap-KiB/pod")
+		b.ReportMetric(float64(goroutines2-goroutines)/replicas, "goroutines/pod")
+		l.Close()
+	}
+}
+
+// BenchmarkLabKubectl is `kubectl get pods` as it is typed at the lab's terminal, from Enter to what follows it, over TLS.
+func BenchmarkLabKubectl(b *testing.B) {
+	l := newTestLab(b, Options{})
+	y := newTypist(b, l, Workstation)
+	for range 3 {
+		y.run("kubectl get pods")
+	}
+	profile(b)
+	var took times
+	for b.Loop() {
+		_, d := y.run("kubectl get pods")
+		took = append(took, d)
+	}
+	took.report(b, "")
+}
+
+// BenchmarkLabEcho is a key at the prompt, from the press to its echo by the shell.
+func BenchmarkLabEcho(b *testing.B) {
+	l := newTestLab(b, Options{})
+	y := newTypist(b, l, Workstation)
+	y.run("true")
+	var took times
+	for b.Loop() {
+		took = append(took, y.key('x'))
+		if len(took)%40 == 0 {
+			y.run("\x15true") // Ctrl-U
+		}
+	}
+	took.report(b, "")
+}
+
+// BenchmarkLabNeighbour is what `kubectl get pods` takes in one lab while another is quiet, and while that other one is abused: by a client from
+// outside (a TLS connection of its own for each call, as kubectl makes) and typed at the terminal.
+func BenchmarkLabNeighbour(b *testing.B) {
+	h, err := testHost()
+	if err != nil {
+		b.Fatal(err)
+	}
+	loud, quiet := newTestLab(b, Options{}), newTestLab(b, Options{})
+	url := openGate(b, h)
+	y := newTypist(b, quiet, Workstation)
+	y.run("kubectl get pods")
+	outsider, storming := quiet.outsider(b, url), loud.outsideConfig(b, url)
+	for _, row := range []struct{ name, abuse string }{
+		{"nothing", ""},
+		{"spin", "while :; do :; done"},
+		{"forks", forkBomb + "; while :; do ./bomb.sh; done"},
+		{"memory", "kubectl create deployment hog --image=drydock/hog --replicas=8; kubectl set env deployment hog HOG_EVERY=1ms; sleep 1000"},
+		{"stdout", "kubectl run yes --image=busybox -- sh -c 'while :; do seq 10000; done'; sleep 1000"},
+		{"files", "while :; do seq 10000 | xargs touch; rm -rf *; done"},
+		{"requests", ""},
+	} {
+		b.Run(row.name, func(b *testing.B) {
+			ctx, cancel := context.WithCancel(context.Background())
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer cancel()
+			if row.abuse != "" {
+				wg.Go(func() { loud.Run(ctx, row.abuse) })
+			}
+			if row.name == "requests" {
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						loud.storm(b, storming, url, 2000)
+					}
+				})
+			}
+			time.Sleep(500 * time.Millisecond) // the abuse is under way
+			var native, typed times
+			for b.Loop() {
+				native = append(native, outsider())
+				_, d := y.run("kubectl get pods")
+				typed = append(typed, d)
+			}
+			native.report(b, "native-")
+			typed.report(b, "typed-")
+		})
+	}
+}
