@@ -170,6 +170,20 @@ func (e *Engine) Load(ctx context.Context, digest string, open func() ([]byte, e
 	}
 }
 
+// Loading reports whether modules are being compiled, which nothing stops: their bytes must stay and the engine must not be closed.
+func (e *Engine) Loading() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.programs {
+		select {
+		case <-l.done:
+		default:
+			return true
+		}
+	}
+	return false
+}
+
 // load does the work and tells the waiters. A failure is forgotten: the next Load tries again.
 func (e *Engine) load(digest string, open func() ([]byte, error), o LoadOptions, l *loading) {
 	defer close(l.done)

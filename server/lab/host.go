@@ -274,6 +274,9 @@ func (h *Host) Close() error {
 	if h.pool != nil {
 		h.pool.Close()
 	}
+	if h.engine != nil && h.engine.Loading() {
+		return nil // a compilation reads the mapped images to its end; all that is left goes with the process
+	}
 	var err error
 	if h.engine != nil {
 		err = h.engine.Close(context.Background())
