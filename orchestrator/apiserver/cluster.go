@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/drydock-labs/drydock/orchestrator/apiserver/internal/generated"
+	"github.com/drydock-labs/drydock/orchestrator/clock"
 	"github.com/drydock-labs/drydock/orchestrator/store"
 
 	"github.com/google/uuid"
@@ -87,18 +88,10 @@ type Cluster struct {
 	addresses  reservations           // has its own lock
 }
 
-// wallClock is used where no clock is given.
-type wallClock struct{}
-
-func (wallClock) Now() time.Time { return time.Now() }
-func (wallClock) AfterFunc(d time.Duration, f func()) func() bool {
-	return time.AfterFunc(d, f).Stop
-}
-
 // NewCluster returns a new cluster: a copy-on-write clone of the template, with its own uids and times.
 func (s *Server) NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	if cfg.Clock == nil {
-		cfg.Clock = wallClock{}
+		cfg.Clock = clock.Wall{}
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader

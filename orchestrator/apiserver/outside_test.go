@@ -29,7 +29,7 @@ import (
 
 // TestCredentials: whoever presents what this cluster does not accept is told why.
 func TestCredentials(t *testing.T) {
-	ca, clock := testCA(t), newHandClock()
+	ca, clock := testCA(t), newClock()
 	a := testCluster(t, ClusterConfig{ID: "a", ServerCA: ca.CertPEM(), Clock: clock})
 	b := testCluster(t, ClusterConfig{ID: "b", ServerCA: ca.CertPEM(), Clock: clock})
 	out := listen(t, testServer(t), ca, a, b)

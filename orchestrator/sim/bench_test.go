@@ -17,18 +17,11 @@ import (
 
 	"github.com/drydock-labs/drydock/orchestrator"
 	"github.com/drydock-labs/drydock/orchestrator/apiserver"
+	"github.com/drydock-labs/drydock/orchestrator/clock"
 	"github.com/drydock-labs/drydock/orchestrator/informer"
 	"github.com/drydock-labs/drydock/orchestrator/loop"
 	"github.com/drydock-labs/drydock/orchestrator/store"
 )
-
-// wall is the wall clock.
-type wall struct{}
-
-func (wall) Now() time.Time { return time.Now() }
-func (wall) AfterFunc(d time.Duration, f func()) func() bool {
-	return time.AfterFunc(d, f).Stop
-}
 
 // BenchmarkPods creates pods through Deployments on 100 nodes with the null runtime and reports pods per second from the first
 // Deployment to the last Ready pod: Events, admission, managedFields included. It logs where the CPU time went.
@@ -37,7 +30,7 @@ func BenchmarkPods(b *testing.B) {
 	const nodes, deployments, replicas = 100, 30, 100
 	for range b.N {
 		m := &meter{stages: map[string]*stage{}}
-		l := newLab(b, Options{Name: "bench", Workers: nodes, Images: []string{"nginx:1.28"}, Clock: wall{}, Pool: loop.NewPool(0), Client: m.wrap, Cluster: func(c *apiserver.ClusterConfig) {
+		l := newLab(b, Options{Name: "bench", Workers: nodes, Images: []string{"nginx:1.28"}, Clock: clock.Wall{}, Pool: loop.NewPool(0), Client: m.wrap, Cluster: func(c *apiserver.ClusterConfig) {
 			c.LogBytes = 256 << 20
 		}})
 		clear(m.stages)
@@ -69,7 +62,7 @@ func BenchmarkPods(b *testing.B) {
 
 // BenchmarkPodStart is one pod, from its create to Running, on a cluster of four nodes with the image present.
 func BenchmarkPodStart(b *testing.B) {
-	l := newLab(b, Options{Workers: 3, Images: []string{"busybox:1.37"}, Clock: wall{}, Pool: loop.NewPool(0), Execute: func(f func()) { go f() },
+	l := newLab(b, Options{Workers: 3, Images: []string{"busybox:1.37"}, Clock: clock.Wall{}, Pool: loop.NewPool(0), Execute: func(f func()) { go f() },
 		Node: func(n *orchestrator.NodeSpec) { n.Pods = 1 << 20 }, Cluster: func(c *apiserver.ClusterConfig) { c.MaxObjects = 1 << 20 }})
 	running := make(chan struct{}, 1)
 	b.Cleanup(l.Cluster.Store().OnCommit(func(c store.Commit) {
@@ -127,7 +120,7 @@ func BenchmarkCreateCluster(b *testing.B) {
 	defer pool.Close()
 	b.ResetTimer()
 	for i := range b.N {
-		l, err := New(server, Options{Name: fmt.Sprint("c", i), Workers: 3, Clock: wall{}, Pool: pool})
+		l, err := New(server, Options{Name: fmt.Sprint("c", i), Workers: 3, Clock: clock.Wall{}, Pool: pool})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -148,13 +141,13 @@ func BenchmarkIdleLab(b *testing.B) {
 	defer pool.Close()
 	const labs = 50
 	var kept []*Lab
-	if l, err := New(server, Options{Workers: 3, Clock: wall{}, Pool: pool}); err == nil { // what is shared is made
+	if l, err := New(server, Options{Workers: 3, Clock: clock.Wall{}, Pool: pool}); err == nil { // what is shared is made
 		l.Close()
 	}
 	for range b.N {
 		heap, routines := settled()
 		for i := range labs {
-			l, err := New(server, Options{Name: fmt.Sprint("idle", i), Workers: 3, Clock: wall{}, Pool: pool})
+			l, err := New(server, Options{Name: fmt.Sprint("idle", i), Workers: 3, Clock: clock.Wall{}, Pool: pool})
 			if err != nil {
 				b.Fatal(err)
 			}

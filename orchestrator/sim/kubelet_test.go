@@ -327,7 +327,7 @@ func TestTermination(t *testing.T) {
 	if l.pod("a").DeletionTimestamp == nil {
 		t.Error("not terminating")
 	}
-	for f, ok := l.Clock.next(l.Clock.Now().Add(10 * time.Second)); ok; f, ok = l.Clock.next(l.Clock.Now()) {
+	for f, ok := l.Clock.Next(l.Clock.Now().Add(10 * time.Second)); ok; f, ok = l.Clock.Next(l.Clock.Now()) {
 		f()
 	}
 	l.settle()

@@ -1,3 +1,5 @@
+// Package sim runs whole clusters over null runtimes on a clock that moves only when told to: with equal seeds and no writer from
+// outside, two runs make equal histories, byte for byte. Tests and benchmarks of the orchestrator are built on it.
 package sim
 
 import (
@@ -11,6 +13,7 @@ import (
 
 	"github.com/drydock-labs/drydock/orchestrator"
 	"github.com/drydock-labs/drydock/orchestrator/apiserver"
+	"github.com/drydock-labs/drydock/orchestrator/clock"
 	"github.com/drydock-labs/drydock/orchestrator/kubelet/null"
 	"github.com/drydock-labs/drydock/orchestrator/loop"
 	"github.com/drydock-labs/drydock/orchestrator/store"
@@ -52,7 +55,7 @@ type Options struct {
 type Lab struct {
 	*orchestrator.ControlPlane
 	Cluster  *apiserver.Cluster
-	Clock    *Clock // nil with a clock from outside
+	Clock    *clock.Manual // nil with a clock from outside
 	Runtimes map[string]*null.Runtime
 	Admin    store.Client
 	// Base is the revision of the template: the history begins after it.
@@ -63,17 +66,17 @@ type Lab struct {
 // New makes a cluster on server and returns when its nodes are registered and nothing is left to do.
 func New(server *apiserver.Server, o Options) (*Lab, error) {
 	l := &Lab{Runtimes: map[string]*null.Runtime{}}
-	clock := o.Clock
-	if clock == nil {
-		l.Clock = NewClock(Epoch)
-		clock = l.Clock
+	at := o.Clock
+	if at == nil {
+		l.Clock = clock.NewManual(Epoch)
+		at = l.Clock
 	}
 	if o.Name == "" {
 		o.Name = "sim"
 	}
 	source := rand.NewChaCha8(seed(o.Seed))
 	choices := rand.NewChaCha8(seed(o.Seed + 1))
-	cfg := apiserver.ClusterConfig{ID: o.Name, Clock: clock, Rand: source}
+	cfg := apiserver.ClusterConfig{ID: o.Name, Clock: at, Rand: source}
 	if o.Cluster != nil {
 		o.Cluster(&cfg)
 	}
@@ -94,11 +97,11 @@ func New(server *apiserver.Server, o Options) (*Lab, error) {
 	}
 	l.Admin = l.Cluster.Client(&user.DefaultInfo{Name: "admin", Groups: []string{user.SystemPrivilegedGroup}})
 	l.ControlPlane, err = orchestrator.Start(orchestrator.Config{
-		Name: o.Name, Store: l.Cluster.Store(), Reader: l.Cluster.Reader(), Clock: clock, Rand: choices, Pool: o.Pool,
+		Name: o.Name, Store: l.Cluster.Store(), Reader: l.Cluster.Reader(), Clock: at, Rand: choices, Pool: o.Pool,
 		Client: func(name string, groups ...string) store.Client {
 			return o.Client(l.Cluster.Client(&user.DefaultInfo{Name: name, Groups: groups}))
 		},
-		Nodes: l.nodes(o, clock), Version: "v1.37.2+drydock", Product: "sim", RootCA: []byte("-----BEGIN CERTIFICATE-----\nsim\n-----END CERTIFICATE-----\n"),
+		Nodes: l.nodes(o, at), Version: "v1.37.2+drydock", Product: "sim", RootCA: []byte("-----BEGIN CERTIFICATE-----\nsim\n-----END CERTIFICATE-----\n"),
 		APIServers: []netip.AddrPort{netip.MustParseAddrPort("172.18.0.2:6443")}, Execute: o.Execute, OnError: o.OnError,
 	})
 	if err != nil {
@@ -108,14 +111,14 @@ func New(server *apiserver.Server, o Options) (*Lab, error) {
 	return l, l.Settle()
 }
 
-func (l *Lab) nodes(o Options, clock loop.Clock) []orchestrator.NodeSpec {
+func (l *Lab) nodes(o Options, at loop.Clock) []orchestrator.NodeSpec {
 	var specs []orchestrator.NodeSpec
 	add := func(n orchestrator.NodeSpec) {
 		cfg := null.Config{}
 		if o.Runtime != nil {
 			cfg = o.Runtime(n.Name)
 		}
-		cfg.Clock = clock
+		cfg.Clock = at
 		rt := null.New(cfg)
 		rt.Preload(o.Images...)
 		l.Runtimes[n.Name], n.Runtime = rt, rt
@@ -151,7 +154,7 @@ func (l *Lab) Settle() error {
 		if l.Clock == nil {
 			return nil
 		}
-		f, ok := l.Clock.next(l.Clock.Now())
+		f, ok := l.Clock.Next(l.Clock.Now())
 		if !ok {
 			return nil
 		}
@@ -168,7 +171,7 @@ func (l *Lab) Advance(d time.Duration) error {
 		if err := l.WaitIdle(ctx); err != nil {
 			return err
 		}
-		f, ok := l.Clock.next(limit)
+		f, ok := l.Clock.Next(limit)
 		if !ok {
 			return l.WaitIdle(ctx)
 		}

@@ -196,7 +196,7 @@ func TestClone(t *testing.T) {
 	b := newBench(t, Options{ID: "template"})
 	b.create(t, "a")
 	b.create(t, "b")
-	c := b.cluster.Clone(Options{ID: "clone", Clock: newHandClock(), Verify: true, Rebase: func(o any) { o.(*example.Pod).UID = "own" }})
+	c := b.cluster.Clone(Options{ID: "clone", Clock: newClock(), Verify: true, Rebase: func(o any) { o.(*example.Pod).UID = "own" }})
 	clone := &bench{Storage: b.Storage, cluster: c, ctx: WithCluster(context.Background(), c)}
 	base := c.Rev()
 	clone.label(t, "a", "1")
@@ -229,7 +229,7 @@ func TestClone(t *testing.T) {
 
 // TestTimeToLive: objects end on the cluster's clock, with a commit that says why, and watches see it.
 func TestTimeToLive(t *testing.T) {
-	clock := newHandClock()
+	clock := newClock()
 	b := newBench(t, Options{Clock: clock})
 	if err := b.Create(b.ctx, key("event"), newPod("event"), nil, 3600); err != nil {
 		t.Fatal(err)
@@ -239,12 +239,12 @@ func TestTimeToLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Stop()
-	waitFor(t, func() bool { return clock.waiting() == 1 })
-	clock.advance(time.Hour - time.Second)
+	waitFor(t, func() bool { return clock.Timers() == 1 })
+	clock.Advance(time.Hour - time.Second)
 	if _, ok := b.cluster.Get(pods, "ns", "event"); !ok {
 		t.Fatal("ended too early")
 	}
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	if e := <-w.ResultChan(); e.Type != watch.Deleted || e.Object.(*example.Pod).Name != "event" {
 		t.Fatalf("an hour passed: %v", e)
 	}
@@ -259,7 +259,7 @@ func TestTimeToLive(t *testing.T) {
 
 // TestBookmarks: a watch that allows bookmarks gets one each minute of the cluster's clock, with the revision up to which it has seen all.
 func TestBookmarks(t *testing.T) {
-	clock := newHandClock()
+	clock := newClock()
 	b := newBench(t, Options{Clock: clock})
 	w, err := b.Watch(b.ctx, "/pods/", storage.ListOptions{Recursive: true, Predicate: storage.SelectionPredicate{Label: labels.Everything(), Field: fields.Everything(), GetAttrs: storage.DefaultNamespaceScopedAttr, AllowWatchBookmarks: true}})
 	if err != nil {
@@ -267,9 +267,9 @@ func TestBookmarks(t *testing.T) {
 	}
 	defer w.Stop()
 	for i := range 3 {
-		waitFor(t, func() bool { return clock.waiting() == 1 })
+		waitFor(t, func() bool { return clock.Timers() == 1 })
 		b.increase(nil, t)
-		clock.advance(time.Minute)
+		clock.Advance(time.Minute)
 		if e := <-w.ResultChan(); e.Type != watch.Bookmark || e.Object.(*example.Pod).ResourceVersion != fmt.Sprint(i+2) {
 			t.Fatalf("minute %d: %v", i, e)
 		}
@@ -355,8 +355,8 @@ func TestSharedObjectsAreWatched(t *testing.T) {
 
 // TestRestamp: times that upstream takes from the wall clock become the cluster's.
 func TestRestamp(t *testing.T) {
-	clock := newHandClock()
-	now := clock.now.Truncate(time.Second)
+	clock := newClock()
+	now := clock.Now().Truncate(time.Second)
 	wall := metav1.Now()
 	before, after := newPod("a"), newPod("a")
 	earlier := metav1.NewTime(now.Add(-time.Hour))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -15,6 +16,8 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	storagetesting "k8s.io/apiserver/pkg/storage/testing"
 	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+
+	"github.com/drydock-labs/drydock/orchestrator/clock"
 )
 
 var (
@@ -53,10 +56,13 @@ type bench struct {
 	ctx     context.Context
 }
 
+// newClock is a clock that the test moves.
+func newClock() *clock.Manual { return clock.NewManual(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)) }
+
 func newBench(t testing.TB, o Options) *bench {
 	t.Helper()
 	if o.Clock == nil {
-		o.Clock = newHandClock()
+		o.Clock = newClock()
 	}
 	o.Verify = true
 	c := NewTemplate(testKinds(), o)
@@ -190,6 +196,6 @@ func TestUpstream(t *testing.T) {
 
 // realTime lets a cluster's time to live pass by itself, for tests that wait for it.
 func realTime(b *bench) storage.Interface {
-	b.cluster.opts.Clock = wallClock{}
+	b.cluster.opts.Clock = clock.Wall{}
 	return b
 }

@@ -1,9 +1,10 @@
 package lab
 
 import (
-	"container/heap"
 	"sync"
 	"time"
+
+	"github.com/drydock-labs/drydock/orchestrator/clock"
 )
 
 // Clock is a lab's clock: wall clock + offset, or standing still. The cluster, its guests and the network all run on it.
@@ -16,8 +17,7 @@ type Clock struct {
 	offset time.Duration // protected by mu: lab time − wall time
 	still  time.Time     // protected by mu: the time shown while paused
 	paused bool          // protected by mu
-	timers timerHeap     // protected by mu
-	seq    uint64        // protected by mu
+	timers clock.Timers  // protected by mu
 	wake   *time.Timer   // protected by mu: armed for the first timer while the clock runs
 	firing bool          // protected by mu: a goroutine fires what is due
 	closed bool          // protected by mu
@@ -25,13 +25,6 @@ type Clock struct {
 
 // NewClock makes a clock that shows the wall clock's time.
 func NewClock() *Clock { return &Clock{base: time.Now()} }
-
-type timer struct {
-	at  time.Time
-	seq uint64
-	pos int // in the heap; −1 when it has fired or was stopped
-	f   func()
-}
 
 func (c *Clock) nowLocked() time.Time {
 	if c.paused {
@@ -58,32 +51,27 @@ func (c *Clock) Offset() (d time.Duration, paused bool) {
 func (c *Clock) AfterFunc(d time.Duration, f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seq++
-	t := &timer{at: c.nowLocked().Add(d), seq: c.seq, f: f, pos: -1}
 	if c.closed {
 		return func() bool { return false }
 	}
-	heap.Push(&c.timers, t)
-	if t.pos == 0 {
+	t := c.timers.Add(c.nowLocked().Add(d), f)
+	if c.timers.First() == t {
 		c.armLocked()
 	}
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if t.pos < 0 {
-			return false
-		}
-		heap.Remove(&c.timers, t.pos)
-		return true
+		return c.timers.Remove(t)
 	}
 }
 
 // armLocked has fire called when the first timer is due.
 func (c *Clock) armLocked() {
-	if c.closed || c.paused || c.firing || len(c.timers) == 0 {
+	first := c.timers.First()
+	if c.closed || c.paused || c.firing || first == nil {
 		return
 	}
-	d := max(0, c.timers[0].at.Sub(c.nowLocked()))
+	d := max(0, first.At.Sub(c.nowLocked()))
 	if c.wake == nil {
 		c.wake = time.AfterFunc(d, c.fire)
 		return
@@ -99,10 +87,13 @@ func (c *Clock) fire() {
 		return
 	}
 	c.firing = true
-	for !c.closed && !c.paused && len(c.timers) > 0 && !c.timers[0].at.After(c.nowLocked()) {
-		t := heap.Pop(&c.timers).(*timer)
+	for !c.closed && !c.paused {
+		t := c.timers.Take(c.nowLocked())
+		if t == nil {
+			break
+		}
 		c.mu.Unlock()
-		t.f()
+		t.F()
 		c.mu.Lock()
 	}
 	c.firing = false
@@ -133,15 +124,15 @@ func (c *Clock) Resume() {
 // next moves to the first timer due at or before limit and runs it; false when there is none, and the clock shows at least limit.
 func (c *Clock) next(limit time.Time) bool {
 	c.mu.Lock()
-	if len(c.timers) == 0 || c.timers[0].at.After(limit) {
+	t := c.timers.Take(limit)
+	if t == nil {
 		c.moveLocked(limit)
 		c.mu.Unlock()
 		return false
 	}
-	t := heap.Pop(&c.timers).(*timer)
-	c.moveLocked(t.at)
+	c.moveLocked(t.At)
 	c.mu.Unlock()
-	t.f()
+	t.F()
 	return true
 }
 
@@ -163,17 +154,18 @@ func (c *Clock) moveLocked(t time.Time) {
 func (c *Clock) first() (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.timers) == 0 {
+	first := c.timers.First()
+	if first == nil {
 		return time.Time{}, false
 	}
-	return c.timers[0].at, true
+	return first.At, true
 }
 
 // Timers is how many timers are armed.
 func (c *Clock) Timers() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.timers)
+	return c.timers.Len()
 }
 
 // close drops all timers.
@@ -184,39 +176,5 @@ func (c *Clock) close() {
 	if c.wake != nil {
 		c.wake.Stop()
 	}
-	for _, t := range c.timers {
-		t.pos = -1
-	}
-	c.timers = nil
-}
-
-type timerHeap []*timer
-
-func (h timerHeap) Len() int { return len(h) }
-func (h timerHeap) Less(i, j int) bool {
-	if !h[i].at.Equal(h[j].at) {
-		return h[i].at.Before(h[j].at)
-	}
-	return h[i].seq < h[j].seq
-}
-func (h timerHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].pos, h[j].pos = i, j
-}
-
-// Push implements heap.Interface.
-func (h *timerHeap) Push(x any) {
-	t := x.(*timer)
-	t.pos = len(*h)
-	*h = append(*h, t)
-}
-
-// Pop implements heap.Interface.
-func (h *timerHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	t.pos = -1
-	return t
+	c.timers.Clear()
 }
