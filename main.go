@@ -257,7 +257,7 @@ func (h *hosting) serveTLS(c net.Conn) {
 		c.Close()
 		return
 	}
-	h.host.ServeConn(c)
+	h.host.Gate().ServeConn(c)
 }
 
 func (h *hosting) close() {
@@ -265,6 +265,11 @@ func (h *hosting) close() {
 	if h.err == nil {
 		h.host.Close()
 	}
+}
+
+// newHost is a host without a portal: its certificate authority lives as long as it does.
+func newHost(ctx context.Context) (*lab.Host, error) {
+	return lab.NewHost(ctx, lab.HostConfig{Version: version, CacheDir: cacheDir()})
 }
 
 func labCommand() *cobra.Command {
@@ -293,7 +298,7 @@ func runLab(o lab.Options, asJSON bool, args []string) (err error) {
 	ctx, stop := interrupted()
 	defer stop()
 	o.Lang = language()
-	host, err := lab.NewHost(ctx, lab.HostConfig{Version: version, CacheDir: cacheDir()})
+	host, err := newHost(ctx)
 	if err != nil {
 		return err
 	}
@@ -498,7 +503,7 @@ func lessonCommand() *cobra.Command {
 				}
 				all = append(all, l)
 			}
-			host, err := lab.NewHost(ctx, lab.HostConfig{Version: version, CacheDir: cacheDir()})
+			host, err := newHost(ctx)
 			if err != nil {
 				return err
 			}
@@ -534,7 +539,7 @@ func prewarmCommand() *cobra.Command {
 	return &cobra.Command{Use: "prewarm", Short: "Compile every program of the labs for this machine, ahead of the first lesson", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		ctx, stop := interrupted()
 		defer stop()
-		host, err := lab.NewHost(ctx, lab.HostConfig{Version: version, CacheDir: cacheDir()})
+		host, err := newHost(ctx)
 		if err != nil {
 			return err
 		}

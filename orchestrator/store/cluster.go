@@ -237,12 +237,12 @@ func (c *Cluster) commitLocked(ch change) (*Entry, int64, error) {
 		return cur, 0, errConflict
 	}
 	if cur == nil && c.opts.MaxObjects > 0 && c.tree.Len() >= c.opts.MaxObjects {
-		_, name := ch.kind.split(ch.key)
+		_, name := ch.kind.Split(ch.key)
 		return nil, 0, apierrors.NewForbidden(ch.kind.Resource, name, fmt.Errorf("exceeded the limit of %d objects in this cluster", c.opts.MaxObjects))
 	}
 	c.rev++
 	cm := &Commit{Rev: c.rev, Time: c.now(), Key: ch.key, Resource: ch.kind.Resource, Cause: ch.cause, Old: cur, Op: Update}
-	cm.Namespace, cm.Name = ch.kind.split(ch.key)
+	cm.Namespace, cm.Name = ch.kind.Split(ch.key)
 	if ch.bytes == nil {
 		cm.Op, cm.Bytes = Delete, ch.last.Bytes()
 		if ch.last != cur {

@@ -157,8 +157,8 @@ func (e *Entry) release() {
 	e.internal.Store(nil)
 }
 
-// split returns the namespace and name of a key of this kind.
-func (k *Kind) split(key string) (ns, name string) {
+// Split returns the namespace and name of a key of this kind.
+func (k *Kind) Split(key string) (ns, name string) {
 	rest := strings.TrimPrefix(key, k.Prefix)
 	if !k.Namespaced {
 		return "", rest
@@ -177,4 +177,12 @@ func (k *Kind) Key(ns, name string) string {
 		return k.Prefix + ns + "/" + name
 	}
 	return k.Prefix + name
+}
+
+// within is the key prefix of the objects in a namespace; ns "" means all.
+func (k *Kind) within(ns string) string {
+	if ns != "" && k.Namespaced {
+		return k.Prefix + ns + "/"
+	}
+	return k.Prefix
 }

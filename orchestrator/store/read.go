@@ -51,11 +51,7 @@ func (c *Cluster) Entries(gr schema.GroupResource, ns string) []*Entry {
 	if !ok {
 		return nil
 	}
-	prefix := k.Prefix
-	if ns != "" && k.Namespaced {
-		prefix += ns + "/"
-	}
-	entries, _, err := c.scan(k, prefix, "", 0)
+	entries, _, err := c.scan(k, k.within(ns), "", 0)
 	if err != nil {
 		return nil
 	}
@@ -85,13 +81,9 @@ func (c *Cluster) Contents(gr schema.GroupResource, ns string) []runtime.Object 
 	if !ok {
 		return nil
 	}
-	prefix := k.Prefix
-	if ns != "" && k.Namespaced {
-		prefix += ns + "/"
-	}
 	c.expire()
 	c.mu.RLock()
-	entries, err := c.scanLocked(prefix, "", c.rev)
+	entries, err := c.scanLocked(k.within(ns), "", c.rev)
 	c.mu.RUnlock()
 	if err != nil {
 		return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -115,12 +114,7 @@ func (f *feed) snapshot(b api.Batch) api.Batch {
 
 func (f *feed) entry(k *store.Kind, e *store.Entry) lessons.Change {
 	c := lessons.Change{Rev: e.Rev, Op: lessons.Create, Resource: k.Resource.Resource, Object: func() map[string]any { return asJSON(e) }, Old: func() map[string]any { return nil }}
-	rest := strings.TrimPrefix(e.Key(), k.Prefix)
-	if k.Namespaced {
-		c.Namespace, c.Name, _ = strings.Cut(rest, "/")
-	} else {
-		c.Name = rest
-	}
+	c.Namespace, c.Name = k.Split(e.Key())
 	return c
 }
 

@@ -16,7 +16,6 @@ import (
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -148,12 +147,6 @@ func (h *Host) startServer() (err error) {
 
 // Gate takes TLS connections of Kubernetes clients from outside.
 func (h *Host) Gate() *apiserver.Gate { return h.gate }
-
-// ServeConn serves a TLS connection of a Kubernetes client, before its handshake. It returns at once.
-func (h *Host) ServeConn(c net.Conn) { h.gate.ServeConn(c) }
-
-// Version is Drydock's own.
-func (h *Host) Version() string { return h.cfg.Version }
 
 // Options are what a new lab is to be.
 type Options struct {

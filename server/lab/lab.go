@@ -170,9 +170,6 @@ func (l *Lab) ID() string { return l.id }
 // Clock is the lab's clock.
 func (l *Lab) Clock() *Clock { return l.clock }
 
-// Cluster is the lab's API server.
-func (l *Lab) Cluster() *apiserver.Cluster { return l.cluster }
-
 // Machines implements api.Lab.
 func (l *Lab) Machines() []string { return append([]string(nil), l.order...) }
 
@@ -188,11 +185,6 @@ func (l *Lab) Done() <-chan struct{} { return l.done }
 // Kubeconfig implements api.Lab: a file for clients outside, with a client certificate of its own.
 func (l *Lab) Kubeconfig(serverURL string) ([]byte, error) {
 	return l.cluster.Kubeconfig(serverURL, l.id+Domain, Learner, AdminGroup)
-}
-
-// KubeconfigFor is Kubeconfig for another user.
-func (l *Lab) KubeconfigFor(serverURL, name string, groups ...string) ([]byte, error) {
-	return l.cluster.Kubeconfig(serverURL, l.id+Domain, name, groups...)
 }
 
 // Usage is what the lab takes.

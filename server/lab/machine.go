@@ -59,10 +59,10 @@ func (l *Lab) makeMachines(workers int) error {
 	if err := l.serveDNS(); err != nil {
 		return err
 	}
-	l.addMachine(Workstation, workstationIP, netip.Prefix{}, catalogue.Workstation)
-	l.addMachine(ControlPlane, machineIP(0), podNet(0), catalogue.Node)
+	l.addMachine(Workstation, workstationIP, netip.Prefix{})
+	l.addMachine(ControlPlane, machineIP(0), podNet(0))
 	for i := 1; i <= workers; i++ {
-		l.addMachine(fmt.Sprintf("node-%d", i), machineIP(i), podNet(i), catalogue.Node)
+		l.addMachine(fmt.Sprintf("node-%d", i), machineIP(i), podNet(i))
 	}
 	for _, name := range l.order {
 		if err := l.nodes[name].powerOn(); err != nil {
@@ -72,7 +72,7 @@ func (l *Lab) makeMachines(workers int) error {
 	return nil
 }
 
-func (l *Lab) addMachine(name string, ip netip.Addr, pods netip.Prefix, _ string) {
+func (l *Lab) addMachine(name string, ip netip.Addr, pods netip.Prefix) {
 	n := &node{lab: l, name: name, ip: ip, pods: pods, started: map[string]kubelet.Resources{}}
 	n.upper = vfs.NewTmpfs(vfs.TmpfsOptions{Size: l.disk.limit, Charger: &l.disk, Clock: l.clock.Now, Type: "overlay"})
 	n.images = l.host.images.NewLocal("")

@@ -79,10 +79,8 @@ func (p *programs) load(ctx context.Context, g catalogue.Program, background boo
 		Progress: func(pr wasm.Progress) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			if s, ok := shares[pr.Phase]; ok && p.pending != nil {
-				if _, loading := p.pending[g.Name]; loading {
-					p.pending[g.Name] = s
-				}
+			if _, loading := p.pending[g.Name]; loading {
+				p.pending[g.Name] = shares[pr.Phase]
 			}
 		}})
 	if err != nil {
