@@ -73,6 +73,7 @@ type Cluster struct {
 	streams  gauge
 	bodies   gauge
 	conns    gauge
+	refusals gauge
 	turns    turns
 	closed   chan struct{}
 	once     sync.Once
@@ -104,7 +105,7 @@ func (s *Server) NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	}
 	c := &Cluster{server: s, cfg: cfg, ca: cfg.CA, closed: make(chan struct{}), turns: newTurns()}
 	c.inFlight.max, c.bodies.max = int64(limit(cfg.MaxInFlight, DefaultMaxInFlight)), maxBodies
-	c.conns.max = maxConns
+	c.conns.max, c.refusals.max = maxConns, maxRefusals
 	if watches := limit(cfg.MaxWatches, DefaultMaxWatches); watches > 0 && cfg.MaxStreams >= 0 {
 		c.streams.max = int64(watches + limit(cfg.MaxStreams, DefaultMaxStreams))
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // GateConfig configures a Gate.
@@ -30,6 +32,7 @@ type GateConfig struct {
 type Gate struct {
 	find   func(string) (*Cluster, bool)
 	tls    *tls.Config
+	busy   *tls.Config // for connections that are only told that there are too many
 	http   http.Server
 	accept chan net.Conn
 	served chan struct{}
@@ -67,6 +70,8 @@ func (s *Server) NewGate(cfg GateConfig) (*Gate, error) {
 	g := &Gate{find: cfg.Find, accept: make(chan net.Conn), served: make(chan struct{}), closed: make(chan struct{})}
 	g.tls = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	g.tls.GetConfigForClient = g.admit
+	g.busy = g.tls.Clone()
+	g.busy.NextProtos = []string{"http/1.1"} // the refusal closes the connection, which HTTP/2's handlers cannot
 	g.http = http.Server{
 		Handler: g.handler(s.Handler()), TLSConfig: g.tls, ConnContext: connCluster,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
@@ -85,6 +90,11 @@ func (g *Gate) handler(next http.Handler) http.Handler {
 			if c, ok := g.find(req.TLS.ServerName); ok {
 				req = req.WithContext(WithCluster(req.Context(), c))
 			}
+		}
+		if conn, ok := req.Context().Value(gateConnKey{}).(*gateConn); ok && conn.refused.Load() {
+			w.Header().Set("Connection", "close")
+			refuseLater(w, req, apierrors.NewTooManyRequests(fmt.Sprintf("more than %d connections to this cluster at a time", maxConns), 1))
+			return
 		}
 		next.ServeHTTP(w, req)
 	})
@@ -108,18 +118,20 @@ func (g *Gate) serve(conn net.Conn) {
 // gateConn is a connection that is counted against its cluster until it is closed.
 type gateConn struct {
 	net.Conn
-	cluster atomic.Pointer[Cluster] // nil before it is counted
+	counted atomic.Pointer[gauge] // nil before it is counted
+	refused atomic.Bool           // its requests are answered with 429
 }
 
 // Close implements net.Conn.
 func (c *gateConn) Close() error {
-	if cluster := c.cluster.Swap(nil); cluster != nil {
-		cluster.conns.sub(1)
+	if g := c.counted.Swap(nil); g != nil {
+		g.sub(1)
 	}
 	return c.Conn.Close()
 }
 
-// admit counts a connection when its client has said which cluster it means, and ends the handshake when that one has too many.
+// admit counts a connection when its client has said which cluster it means. One too many is taken for the time of an answer, which tells the
+// client to come back; when too many wait for theirs, the handshake ends.
 func (g *Gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	conn, ok := hello.Conn.(*gateConn)
 	if !ok {
@@ -132,11 +144,16 @@ func (g *Gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if !ok {
 		return nil, nil // a request will be told that there is no such cluster
 	}
-	if !cluster.conns.add(1) {
-		return nil, fmt.Errorf("more than %d connections to the cluster %s", cluster.conns.max, cluster.cfg.ID)
+	switch {
+	case cluster.conns.add(1):
+		conn.counted.Store(&cluster.conns)
+		return nil, nil
+	case cluster.refusals.add(1):
+		conn.counted.Store(&cluster.refusals)
+		conn.refused.Store(true)
+		return g.busy, nil
 	}
-	conn.cluster.Store(cluster)
-	return nil, nil
+	return nil, fmt.Errorf("more than %d connections to the cluster %s wait to be refused", cluster.refusals.max, cluster.cfg.ID)
 }
 
 // Serve serves every connection of a listener until the listener or the gate is closed: for `drydock lab`, which has a port for the API
@@ -188,14 +205,19 @@ type insideConn struct {
 	cluster *Cluster
 }
 
+// gateConnKey finds a request's connection in its context.
+type gateConnKey struct{}
+
 func connCluster(ctx context.Context, conn net.Conn) context.Context {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
-	if g, ok := conn.(*gateConn); ok {
-		conn = g.Conn
+	g, ok := conn.(*gateConn)
+	if !ok {
+		return ctx
 	}
-	if in, ok := conn.(*insideConn); ok {
+	ctx = context.WithValue(ctx, gateConnKey{}, g)
+	if in, ok := g.Conn.(*insideConn); ok {
 		return WithCluster(ctx, in.cluster)
 	}
 	return ctx

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -309,6 +310,24 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// askVersion asks for the server's version once, over a connection of its own.
+func askVersion(t testing.TB, cfg *restclient.Config) (*http.Response, error) {
+	t.Helper()
+	rt, err := restclient.TransportFor(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodGet, cfg.Host+"/version", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := rt.RoundTrip(req)
+	if err == nil {
+		res.Body.Close()
+	}
+	return res, err
+}
+
 // TestGate: connections by server name, from inside a lab, and after Close.
 func TestGate(t *testing.T) {
 	ca := testCA(t)
@@ -350,13 +369,20 @@ func TestGate(t *testing.T) {
 	c.conns.max = 1
 	refused := restclient.CopyConfig(cfg)
 	refused.Dial = (&net.Dialer{}).DialContext // a connection of its own
-	if _, err := kubernetes.NewForConfigOrDie(refused).Discovery().ServerVersion(); err == nil {
-		t.Error("one connection too many was served")
+	if res, err := askVersion(t, refused); err != nil || res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" || !res.Close {
+		t.Errorf("one connection too many: %v, %+v", err, res)
 	}
+	for c.refusals.max = 1; !c.refusals.add(1); { // until the refused connection has gone
+		runtime.Gosched()
+	}
+	if res, err := askVersion(t, refused); err == nil {
+		t.Errorf("one refusal too many: %+v", res)
+	}
+	c.refusals.sub(1)
 	g.Close()
 	g.Close()
-	if n := c.conns.used.Load(); n != 0 {
-		t.Errorf("%d connections are still counted", n)
+	if taken, refused := c.conns.used.Load(), c.refusals.used.Load(); taken != 0 || refused != 0 {
+		t.Errorf("%d and %d refused connections are still counted", taken, refused)
 	}
 	if err := <-served; err == nil {
 		t.Error("Serve returned nil")

@@ -46,10 +46,10 @@ func (p *Process) statusOf(err error) uint32 {
 	var exit *wasm.ExitError
 	var trap *wasm.TrapError
 	switch {
-	case errors.As(err, &exit):
-		return exit.Code & 0xff << 8
 	case fatal != 0:
 		return uint32(fatal)
+	case errors.As(err, &exit):
+		return exit.Code & 0xff << 8
 	case err == nil:
 		return 0
 	case errors.As(err, &trap):
@@ -84,6 +84,13 @@ func (p *Process) exit(status uint32) {
 	p.instance = nil
 	p.dropSlot()
 	p.uncharge()
+	p.m.mu.Lock()
+	if p.fatal != 0 { // it came after the guest's last instruction
+		status = uint32(p.fatal)
+	}
+	p.exiting = true // signals do nothing any more
+	p.group.giveBackLocked()
+	p.m.mu.Unlock()
 	for _, f := range p.fds.takeAll(false) {
 		f.Close()
 	}

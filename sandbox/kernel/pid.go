@@ -102,6 +102,22 @@ type pgroup struct {
 	ref     *pidRef
 	session *session
 	members map[*Process]struct{}
+	giver   *pgroup // spawned this one into the foreground; nil when that was done otherwise
+}
+
+// giveBackLocked makes the giver of a foreground group without a living member the foreground group. Linux leaves that to the shell, and what
+// is typed until it comes to it (a Ctrl-C between two commands of a loop) reaches nobody.
+func (g *pgroup) giveBackLocked() {
+	t := g.session.tty
+	if g.giver == nil || t == nil || t.fg != g || g.giver.ref.group != g.giver || g.giver.session != g.session {
+		return
+	}
+	for p := range g.members {
+		if !p.exiting {
+			return
+		}
+	}
+	t.fg = g.giver
 }
 
 // session is a session; tty is its controlling terminal.
@@ -142,6 +158,7 @@ func (p *Process) leaveLocked(g *pgroup) {
 	if len(g.members) > 0 {
 		return
 	}
+	g.giveBackLocked()
 	s := g.session
 	if s.tty != nil && s.tty.fg == g {
 		s.tty.fg = nil

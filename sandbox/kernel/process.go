@@ -77,6 +77,7 @@ type Process struct {
 	stopSig            Signal
 	stopNews, contNews bool
 	oom                bool
+	exiting            bool // its program has ended
 	ended              bool // a zombie, or gone
 	status             uint32
 	endedAt            time.Time

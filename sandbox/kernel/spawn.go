@@ -259,6 +259,9 @@ func (p *Process) placeLocked(s *SpawnSpec) error {
 			return syscall.ENOTTY
 		}
 		t.fg = p.group
+		if p.group != q.group {
+			p.group.giver = q.group
+		}
 	}
 	return nil
 }

@@ -128,21 +128,45 @@ func (t *TTY) Termios() Termios {
 }
 
 // SetTermios changes the state. flush throws waiting input away (TCSAFLUSH).
+//
+// A Ctrl-C that waits when ISIG is switched on takes effect then; Linux keeps it as a byte. A shell that edits lines without ISIG hears keys in
+// the order in which they were typed, and the Ctrl-C right behind Enter still reaches the command.
 func (t *TTY) SetTermios(n Termios, flush bool) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if flush {
 		t.in.flush()
 	}
-	was := t.termios.Lflag & ICANON
+	was := t.termios.Lflag
 	t.termios = n
-	if was != n.Lflag&ICANON {
+	var late Signal
+	if was&ISIG == 0 {
+		late = t.lateSignal()
+	}
+	if was&ICANON != n.Lflag&ICANON {
 		t.in.modeChanged(n.Lflag&ICANON != 0)
 	}
 	if n.Iflag&IXON == 0 {
 		t.stopped = false
 	}
 	t.watch.notifyLocked()
+	t.mu.Unlock()
+	if late != 0 {
+		t.signal(late)
+	}
+}
+
+// lateSignal is the last signal character in what waits, which is dropped up to it. 0: none.
+func (t *TTY) lateSignal() Signal {
+	l := &t.in
+	for i := len(l.ready) - 1; i >= 0; i-- {
+		if s := t.termios.signalOf(l.ready[i]); s != 0 {
+			t.echo(l.ready[i])
+			l.read0 += uint64(i + 1)
+			l.ready = l.ready[i+1:]
+			return s
+		}
+	}
+	return 0
 }
 
 // drained reports whether the master has read all output (tcdrain).

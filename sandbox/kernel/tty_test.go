@@ -282,6 +282,71 @@ func TestForegroundSignals(t *testing.T) {
 	}
 }
 
+// TestLateSignal: what was typed in raw mode up to a Ctrl-C is gone when signals are switched on.
+func TestLateSignal(t *testing.T) {
+	l := newLab(t, Limits{})
+	tty := NewTTY(24, 80)
+	cooked := tty.Termios()
+	raw := cooked
+	raw.Lflag &^= ICANON | ECHO | ISIG
+	left := make([]byte, 10)
+	l.install("sh", func(ctx context.Context, p *Process) error {
+		tty.SetTermios(raw, false)
+		tty.input([]byte("ab\x03cd\r"))
+		tty.SetTermios(cooked, false)
+		n, err := tty.readInput(left)
+		left = left[:n]
+		if err != nil {
+			return err
+		}
+		return p.Block(func() bool { return false })
+	})
+	s := spec("sh")
+	s.TTY, s.Files = tty, []*FD{tty.FD()}
+	sh := l.start(s)
+	<-sh.Done()
+	if st := sh.Status(); st != WaitStatus(SIGINT) {
+		t.Errorf("status %#x", st)
+	}
+	if string(left) != "cd\n" {
+		t.Errorf("left %q", left)
+	}
+}
+
+// TestForegroundComesBack: a Ctrl-C between two commands of a loop is the shell's, before it has taken the terminal back.
+func TestForegroundComesBack(t *testing.T) {
+	l := newLab(t, Limits{})
+	l.install("job", pause)
+	tty := NewTTY(24, 80)
+	started, typed := make(chan *Process), make(chan struct{})
+	l.install("sh", func(ctx context.Context, p *Process) error {
+		s := spec("job")
+		s.SetPgid, s.Foreground = true, tty
+		job, err := p.Spawn(ctx, s)
+		if err != nil {
+			return err
+		}
+		started <- job
+		<-typed // nobody has waited for the job
+		return p.Block(func() bool { return false })
+	})
+	s := spec("sh")
+	s.TTY, s.Files = tty, []*FD{tty.FD()}
+	sh := l.start(s)
+	job := <-started
+	job.Signal(SIGTERM)
+	<-job.Done()
+	if got := tty.ForegroundProcess(); got != sh {
+		t.Errorf("the foreground process is %v, want the shell", got)
+	}
+	tty.Master().Write(context.Background(), []byte{3})
+	close(typed)
+	<-sh.Done()
+	if st := sh.Status(); st != WaitStatus(SIGINT) {
+		t.Errorf("the shell's status is %#x", st)
+	}
+}
+
 func FuzzTTY(f *testing.F) {
 	f.Add([]byte("ls\r\x7f\x15\x17가\x7f\x16\x03\x04\x12\x13\x11\x03\x1a"), uint32(0xffff))
 	f.Add([]byte("\xea\xb0\x7f\xff\x7f\t\t\x7f"), uint32(ICANON|ECHO|ECHOE|ECHOCTL|IEXTEN))

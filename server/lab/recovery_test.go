@@ -55,6 +55,7 @@ func startWeb(t testing.TB, l *Lab, replicas int) {
 // webPod is a running pod as the tests look at it.
 type webPod struct {
 	name, node string
+	container  string // the id of its only one
 	restarts   int
 }
 
@@ -78,6 +79,7 @@ func (l *Lab) pods(t testing.TB, selector string) (out []webPod) {
 		for _, c := range p.list("status", "containerStatuses") {
 			n, _ := c["restartCount"].(int64)
 			w.restarts += int(n)
+			w.container = strings.TrimPrefix(c.text("containerID"), "drydock://")
 		}
 		out = append(out, w)
 	}
@@ -233,7 +235,8 @@ func TestRecovery(t *testing.T) {
 	})
 	t.Run("a killed process", func(t *testing.T) {
 		victim := l.pods(t, "app=web")[1]
-		out, code, err := l.RunOn(context.Background(), victim.node, "pkill -9 -o nginx")
+		kill := fmt.Sprintf(`p=$(grep -l %s /proc/[0-9]*/cgroup); p=${p#/proc/}; kill -9 ${p%%%%/*}`, victim.container)
+		out, code, err := l.RunOn(context.Background(), victim.node, kill)
 		if err != nil || code != 0 {
 			t.Fatalf("exit %d, %v\n%s", code, err, out)
 		}

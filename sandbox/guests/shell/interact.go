@@ -60,7 +60,7 @@ func (s *shell) interact() int {
 	if s.tty < 0 {
 		return s.runReader(oneByte{os.Stdin}, "")
 	}
-	ed := &line.Editor{Out: os.Stderr, Width: columns, Resized: resizes(), Complete: s.complete, Ready: "\x1b]133;B\a"}
+	ed := &line.Editor{Out: os.Stderr, Width: columns, Resized: resizes(), Interrupted: s.struck, Complete: s.complete, Ready: "\x1b]133;B\a"}
 	ed.In, ed.Want = keyboard(os.Stdin)
 	for {
 		s.reportJobs(os.Stderr)
@@ -78,6 +78,7 @@ func (s *shell) interact() int {
 			s.status = 130
 			s.setStatus(130)
 			mark("D;130")
+			s.runPendingTraps()
 			continue
 		}
 		if s.runText(text) {

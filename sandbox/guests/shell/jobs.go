@@ -261,13 +261,17 @@ func (s *shell) tellSignal(p *proc, ws sys.WaitStatus) {
 	}
 }
 
-// interrupt ends the command line that runs.
+// interrupt ends the command line that runs, or else the one that is edited or about to run.
 func (s *shell) interrupt() {
 	s.mu.Lock()
-	cancel := s.current
-	s.mu.Unlock()
-	if cancel != nil {
-		cancel()
+	defer s.mu.Unlock()
+	if s.current != nil {
+		s.current()
+		return
+	}
+	select {
+	case s.struck <- struct{}{}:
+	default:
 	}
 }
 

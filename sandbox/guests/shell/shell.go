@@ -41,12 +41,13 @@ type shell struct {
 	replace bool // the next program takes the shell's place
 
 	mu      sync.Mutex
-	procs   map[int]*proc // protected by mu: every child not yet reported
-	jobs    []*job        // protected by mu: background and stopped jobs
-	used    sys.Rusage    // protected by mu: of children that ended
-	current context.CancelFunc
-	context context.Context
-	status  int // $? of the last top-level command
+	procs   map[int]*proc      // protected by mu: every child not yet reported
+	jobs    []*job             // protected by mu: background and stopped jobs
+	used    sys.Rusage         // protected by mu: of children that ended
+	current context.CancelFunc // protected by mu: ends the command line that runs; nil when none does
+	context context.Context    // protected by mu
+	struck  chan struct{}      // holds a value after an interrupt while nothing ran
+	status  int                // $? of the last top-level command
 
 	breathed time.Time
 	started  time.Time
@@ -54,7 +55,7 @@ type shell struct {
 }
 
 func newShell(inv invocation, interactive bool) (*shell, error) {
-	s := &shell{name: inv.name, interactive: interactive, tty: -1, procs: map[int]*proc{}, signals: make(chan os.Signal, 64), started: time.Now()}
+	s := &shell{name: inv.name, interactive: interactive, tty: -1, procs: map[int]*proc{}, signals: make(chan os.Signal, 64), struck: make(chan struct{}, 1), started: time.Now()}
 	s.parser = syntax.NewParser(syntax.Variant(syntax.LangBash))
 	signal.Notify(s.signals, syscall.SIGCHLD)
 	if interactive {
@@ -230,9 +231,7 @@ func (s *shell) runStmt(stmt *syntax.Stmt, text string) (exit bool) {
 		text = printNode(stmt)
 	}
 	j := &job{text: text, changed: make(chan struct{})}
-	s.mu.Lock()
-	s.current, s.context = cancel, ctx
-	s.mu.Unlock()
+	defer s.runs(ctx, cancel)()
 	stmt = s.rewrite.stmt(stmt)
 	err := s.runner.Run(context.WithValue(ctx, jobKey{}, j), stmt)
 	exited := s.runner.Exited()
@@ -255,6 +254,31 @@ func (s *shell) runStmt(stmt *syntax.Stmt, text string) (exit bool) {
 		s.status = 1
 	}
 	return exited
+}
+
+// runs makes cancel what an interrupt calls until done is called. An interrupt that came before is called for at once.
+func (s *shell) runs(ctx context.Context, cancel context.CancelFunc) (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	outer, outerContext := s.current, s.context
+	s.current, s.context = cancel, ctx
+	select {
+	case <-s.struck:
+		cancel()
+	default:
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.current, s.context = outer, outerContext
+	}
+}
+
+// running reports whether a command line runs.
+func (s *shell) running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current != nil
 }
 
 // setStatus makes $? be code.

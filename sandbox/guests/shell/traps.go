@@ -152,13 +152,15 @@ func (s *shell) watchSignals() {
 		if sig == syscall.SIGCHLD {
 			s.reap()
 		}
-		if s.traps.raise(sig) || !s.interactive {
+		trapped := s.traps.raise(sig)
+		if !s.interactive {
 			continue
 		}
-		switch sig {
-		case syscall.SIGINT:
+		switch {
+		case sig == syscall.SIGINT && !(trapped && s.running()):
 			s.interrupt()
-		case syscall.SIGHUP:
+		case trapped:
+		case sig == syscall.SIGHUP:
 			s.hangUp()
 		}
 	}

@@ -25,7 +25,7 @@ type SpawnAttr struct {
 	Setpgid    bool // put the child in process group Pgid (0: a new one with its own pid)
 	Pgid       int
 	Setsid     bool // start a new session
-	Foreground bool // make the child's group the foreground group of terminal TTY; implies Setpgid
+	Foreground bool // make the child's group the foreground group of terminal TTY; implies Setpgid. Guests: the caller's again when it has ended
 	Setctty    bool // make TTY the controlling terminal; needs Setsid, and TTY among Files
 	TTY        int  // the caller's descriptor of the terminal
 	Credential *Credential

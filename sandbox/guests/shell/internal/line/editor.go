@@ -32,14 +32,15 @@ type Completion struct {
 
 // Editor reads lines. In must return single bytes as they come; Resized may be nil.
 type Editor struct {
-	In       <-chan byte // closed at end of input
-	Want     func()      // asks for one more byte of In; nil if they come by themselves
-	Ready    string      // written once behind the prompt
-	Out      io.Writer
-	Width    func() int
-	Resized  <-chan struct{}
-	History  []string
-	Complete func(text []rune, pos int) Completion
+	In          <-chan byte // closed at end of input
+	Want        func()      // asks for one more byte of In; nil if they come by themselves
+	Ready       string      // written once behind the prompt
+	Out         io.Writer
+	Width       func() int
+	Resized     <-chan struct{}
+	Interrupted <-chan struct{} // acts as Ctrl-C does in In
+	History     []string
+	Complete    func(text []rune, pos int) Completion
 
 	keys  Decoder
 	buf   buffer
@@ -101,6 +102,9 @@ func (e *Editor) next() (Key, error) {
 			if k, ok := e.keys.Feed(b); ok {
 				return k, nil
 			}
+		case <-e.Interrupted:
+			e.keys = Decoder{}
+			return Key{Name: Ctrl, Rune: 'c'}, nil
 		case <-e.Resized:
 			e.draw.width = e.columns()
 			e.draw.repaint(&e.buf)
