@@ -148,18 +148,29 @@ func (l *Lab) clientset(t testing.TB) *kubernetes.Clientset {
 func BenchmarkLabPod(b *testing.B) {
 	l := roomy(newTestLab(b, Options{}))
 	pods, ctx := l.clientset(b).CoreV1().Pods("default"), context.Background()
-	running := make(chan string, 1024)
-	watchPods(b, l, func(p *v1.Pod) { running <- p.Name })
+	var mu sync.Mutex
+	awaited, running := "", make(chan struct{}, 1)
+	watchPods(b, l, func(p *v1.Pod) {
+		mu.Lock()
+		defer mu.Unlock()
+		if p.Name == awaited {
+			awaited = ""
+			running <- struct{}{}
+		}
+	})
 	one := func(i int) time.Duration {
 		p := pod(fmt.Sprintf("p-%d", i), "nginx:1.28")
+		mu.Lock()
+		awaited = p.Name
+		mu.Unlock()
 		began := time.Now()
 		if _, err := pods.Create(ctx, p, metav1.CreateOptions{}); err != nil {
 			b.Fatal(err)
 		}
-		for name := range running {
-			if name == p.Name {
-				break
-			}
+		select {
+		case <-running:
+		case <-time.After(patience):
+			b.Fatalf("%s is not Running:\n%s", p.Name, l.mustRun(b, "kubectl get pods -A -o wide; kubectl describe pods"))
 		}
 		took := time.Since(began)
 		if err := pods.Delete(ctx, p.Name, metav1.DeleteOptions{}); err != nil {
@@ -239,12 +250,13 @@ func BenchmarkLabKubectl(b *testing.B) {
 func BenchmarkLabEcho(b *testing.B) {
 	l := newTestLab(b, Options{})
 	y := newTypist(b, l, Workstation)
-	y.run("true")
+	y.see(prompted) // until then the terminal itself echoes
 	var took times
 	for b.Loop() {
 		took = append(took, y.key('x'))
 		if len(took)%40 == 0 {
 			y.run("\x15true") // Ctrl-U
+			y.see(prompted)
 		}
 	}
 	took.report(b, "")

@@ -65,10 +65,3 @@ func TestFirstLab(t *testing.T) {
 	out := l.mustRun(t, "kubectl get pods -o wide; curl -s http://web.default.svc.cluster.local/ | head -5; kubectl get events; kubectl logs deploy/web | head")
 	t.Logf("\n%s", out)
 }
-
-// hostile skips the long suites about labs that attack each other, which have a task of their own.
-func hostile(t *testing.T) {
-	if os.Getenv("DRYDOCK_HOSTILE") == "" {
-		t.Skip("a long suite: go tool -modfile=tools.mod task hostile")
-	}
-}
