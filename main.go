@@ -226,6 +226,7 @@ type hosting struct {
 }
 
 func startHost(ctx context.Context, cfg lab.HostConfig) *hosting {
+	lab.ShareProcessors()
 	h := &hosting{ready: make(chan struct{}), failed: make(chan error, 1)}
 	go func() {
 		defer close(h.ready)
@@ -269,6 +270,7 @@ func (h *hosting) close() {
 
 // newHost is a host without a portal: its certificate authority lives as long as it does.
 func newHost(ctx context.Context) (*lab.Host, error) {
+	lab.ShareProcessors()
 	return lab.NewHost(ctx, lab.HostConfig{Version: version, CacheDir: cacheDir()})
 }
 

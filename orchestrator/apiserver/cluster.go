@@ -69,15 +69,16 @@ type Cluster struct {
 	cidr   net.IPNet
 	ports  utilnet.PortRange
 
-	inFlight gauge
-	streams  gauge
-	bodies   gauge
-	conns    gauge
-	refusals gauge
-	turns    turns
-	closed   chan struct{}
-	once     sync.Once
-	crashed  atomic.Pointer[Crash]
+	inFlight   gauge
+	streams    gauge
+	bodies     gauge
+	conns      gauge
+	refusals   gauge
+	handshakes chan struct{} // holds a value while a connection's handshake works
+	turns      turns
+	closed     chan struct{}
+	once       sync.Once
+	crashed    atomic.Pointer[Crash]
 
 	mu         sync.Mutex
 	admission  *chain                 // built at the first write; protected by mu
@@ -103,7 +104,7 @@ func (s *Server) NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	if cfg.NodePortRange == "" {
 		cfg.NodePortRange = "30000-32767"
 	}
-	c := &Cluster{server: s, cfg: cfg, ca: cfg.CA, closed: make(chan struct{}), turns: newTurns()}
+	c := &Cluster{server: s, cfg: cfg, ca: cfg.CA, closed: make(chan struct{}), turns: newTurns(), handshakes: make(chan struct{}, 1)}
 	c.inFlight.max, c.bodies.max = int64(limit(cfg.MaxInFlight, DefaultMaxInFlight)), maxBodies
 	c.conns.max, c.refusals.max = maxConns, maxRefusals
 	if watches := limit(cfg.MaxWatches, DefaultMaxWatches); watches > 0 && cfg.MaxStreams >= 0 {

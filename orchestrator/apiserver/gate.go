@@ -118,12 +118,26 @@ func (g *Gate) serve(conn net.Conn) {
 // gateConn is a connection that is counted against its cluster until it is closed.
 type gateConn struct {
 	net.Conn
-	counted atomic.Pointer[gauge] // nil before it is counted
-	refused atomic.Bool           // its requests are answered with 429
+	counted atomic.Pointer[gauge]   // nil before it is counted
+	refused atomic.Bool             // its requests are answered with 429
+	turn    atomic.Pointer[Cluster] // whose turn to shake hands it holds, nil for none: until our answer, the costly half
+}
+
+// Write implements net.Conn.
+func (c *gateConn) Write(b []byte) (int, error) {
+	c.giveTurn()
+	return c.Conn.Write(b)
+}
+
+func (c *gateConn) giveTurn() {
+	if cluster := c.turn.Swap(nil); cluster != nil {
+		<-cluster.handshakes
+	}
 }
 
 // Close implements net.Conn.
 func (c *gateConn) Close() error {
+	c.giveTurn()
 	if g := c.counted.Swap(nil); g != nil {
 		g.sub(1)
 	}
@@ -131,7 +145,7 @@ func (c *gateConn) Close() error {
 }
 
 // admit counts a connection when its client has said which cluster it means. One too many is taken for the time of an answer, which tells the
-// client to come back; when too many wait for theirs, the handshake ends.
+// client to come back; when too many wait for theirs, the handshake ends. A cluster's handshakes wait for each other.
 func (g *Gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	conn, ok := hello.Conn.(*gateConn)
 	if !ok {
@@ -144,6 +158,10 @@ func (g *Gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if !ok {
 		return nil, nil // a request will be told that there is no such cluster
 	}
+	if err := enter(hello.Context(), cluster.handshakes); err != nil {
+		return nil, err
+	}
+	conn.turn.Store(cluster)
 	switch {
 	case cluster.conns.add(1):
 		conn.counted.Store(&cluster.conns)

@@ -6,7 +6,7 @@ import (
 )
 
 // RewriterVersion changes with every change of what Rewrite emits; caches are keyed by it.
-const RewriterVersion = "4"
+const RewriterVersion = "5"
 
 // rewritten is a metered module.
 type rewritten struct {
@@ -209,11 +209,12 @@ func (m *module) writeElements(r *reader) []byte {
 	return b
 }
 
-// writeData copies data segments; of a reactor, active ones are applied to the image and become empty passive ones, so that indices stay.
+// writeData copies data segments. Of a reactor, active ones are applied to the image and go: an instance of a Go program keeps 24 bytes for each
+// of 100,000. Where instructions name segments (only with a data count), they become empty passive ones, so that indices stay.
 func (m *module) writeData(r *reader, out *rewritten, lim Limits) []byte {
-	n := r.count()
-	b := appendU32(nil, n)
-	for range n {
+	var b []byte
+	left := uint32(0)
+	for range r.count() {
 		flag := r.u32()
 		if flag > 2 {
 			r.failf("data segment of kind %d", flag)
@@ -242,14 +243,18 @@ func (m *module) writeData(r *reader, out *rewritten, lim Limits) []byte {
 				out.Memory = append(out.Memory, make([]byte, grow)...)
 			}
 			copy(out.Memory[offset:], data)
-			b = append(b, 1, 0)
+			if m.present[secDataCount] {
+				b = append(b, 1, 0)
+				left++
+			}
 			continue
 		}
+		left++
 		b = append(appendU32(b, flag), head...)
 		b = append(appendU32(b, uint32(len(data))), data...)
 	}
 	out.Memory = trimZeros(out.Memory)
-	return b
+	return append(appendU32(nil, left), b...)
 }
 
 // offset reads a segment's offset expression; constant reports whether it is a plain i32.const.

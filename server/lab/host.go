@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -70,6 +71,11 @@ type Host struct {
 	making int             // protected by mu
 	makers sync.WaitGroup  // calls of New; joined under mu while labs is not nil
 }
+
+// ShareProcessors prepares the process for hosts: Go is told of one processor more than there are, so that guests may have every one. Go
+// cannot take its thread from a guest that computes and meanwhile looks after no socket; the system's scheduler can, and gives whatever else
+// becomes ready its turn at once. Call it once, before NewHost.
+func ShareProcessors() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) }
 
 // NewHost starts a host: about a second of work, most of it the API server's.
 func NewHost(ctx context.Context, cfg HostConfig) (_ *Host, err error) {

@@ -18,6 +18,7 @@ var testHost = sync.OnceValues(func() (*Host, error) {
 			dir = filepath.Join(base, "drydock")
 		}
 	}
+	ShareProcessors()
 	return NewHost(context.Background(), HostConfig{Version: "test", CacheDir: dir})
 })
 
