@@ -52,7 +52,7 @@ type Program interface {
 // HostConfig configures a Host.
 type HostConfig struct {
 	Engine *wasm.Engine
-	Slots  int   // guests that run at once; 0 = max(1, GOMAXPROCS−1)
+	Slots  int   // guests that run at once; 0 = max(1, GOMAXPROCS−2)
 	Clock  Clock // for accounts' CPU limits; nil = the wall clock
 	// Trusted says which programs came with Drydock, by digest ("sha256:…"); nil = none. See wasm.LoadOptions.
 	Trusted func(digest string) bool
@@ -72,7 +72,7 @@ type Host struct {
 // NewHost makes a Host.
 func NewHost(cfg HostConfig) *Host {
 	if cfg.Slots <= 0 {
-		cfg.Slots = max(1, runtime.GOMAXPROCS(0)-1)
+		cfg.Slots = max(1, runtime.GOMAXPROCS(0)-2)
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = wallClock{}

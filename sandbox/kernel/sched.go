@@ -11,7 +11,7 @@ import (
 // neighbour, a signal and Go's collector wait.
 const (
 	slice         = wasm.MaxSlice
-	accountCredit = wasm.FuelPerSecond      // burst of a lab that was idle: one CPU second
+	accountCredit = wasm.FuelPerSecond / 4  // burst of a lab that was idle: a command or two
 	groupCredit   = wasm.FuelPerSecond / 10 // of a cgroup or process that was idle
 	weightUnit    = 100                     // cpu.weight's default
 
@@ -20,7 +20,7 @@ const (
 	// callCost is what a host call is charged beside the bytes it moves, in fuel: about what a short one takes.
 	callCost = wasm.FuelPerSecond / 1_000_000
 	// startCost is what the start of a program is charged: the host's work for memory, tables and image.
-	startCost = 300 * callCost
+	startCost = 1000 * callCost
 )
 
 // scheduler gives the CPU slots to guests. Accounts, cgroups and processes form a tree; at each level a slot goes to the child

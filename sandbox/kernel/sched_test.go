@@ -81,8 +81,8 @@ func TestBurstCredit(t *testing.T) {
 		s.run(1)
 		got++
 	}
-	if want := int64(wasm.FuelPerSecond); !near(int64(got)*slice, want, 1) {
-		t.Errorf("an idle account ran for %d fuel before it shared, want one CPU second: %d", int64(got)*slice, want)
+	if want := int64(accountCredit); !near(int64(got)*slice, want, 1) {
+		t.Errorf("an idle account ran for %d fuel before it shared, want its credit: %d", int64(got)*slice, want)
 	}
 	before := s.got[idle]
 	s.run(1000)

@@ -72,10 +72,11 @@ type Host struct {
 	makers sync.WaitGroup  // calls of New; joined under mu while labs is not nil
 }
 
-// ShareProcessors prepares the process for hosts: Go is told of one processor more than there are, so that guests may have every one. Go
-// cannot take its thread from a guest that computes and meanwhile looks after no socket; the system's scheduler can, and gives whatever else
-// becomes ready its turn at once. Call it once, before NewHost.
-func ShareProcessors() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) }
+// ShareProcessors prepares the process for hosts: Go is told of two processors more than there are, so that guests may have every one. Go
+// cannot take its thread from a guest that computes, and meanwhile looks after no socket; the system's scheduler can, and gives what else
+// becomes ready its turn at once. The second is the collector's: below four, it has none of its own, and whoever allocates waits for it.
+// Call it once, before NewHost.
+func ShareProcessors() { runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0)+2)) }
 
 // NewHost starts a host: about a second of work, most of it the API server's.
 func NewHost(ctx context.Context, cfg HostConfig) (_ *Host, err error) {
