@@ -395,3 +395,36 @@ func TestPoweroff(t *testing.T) {
 		t.Errorf("whoever is not root shuts the workstation down: %d, %v, %s", code, err, out)
 	}
 }
+
+// TestJump goes from timer to timer of a lab whose time stands still, past the end of a program that sleeps for five minutes.
+func TestJump(t *testing.T) {
+	l := newTestLab(t, Options{Nodes: 1})
+	l.mustRun(t, "kubectl run nap --image=busybox --restart=Never -- sleep 300 && kubectl wait --for=condition=Ready pod/nap --timeout=60s")
+	l.clock.Pause()
+	defer l.clock.Resume()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	phase := func() string { return object(l.World().Objects("pods", "default")[0]).text("status", "phase") }
+	began := l.clock.Now()
+	for jumped := time.Duration(0); jumped < 301*time.Second; {
+		if got := phase(); jumped < 200*time.Second && got != "Running" {
+			t.Fatalf("after %v the pod is %s", jumped, got)
+		}
+		d, err := l.Jump(ctx, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if jumped += d; l.clock.Now().Sub(began) != jumped {
+			t.Fatalf("the clock moved by %v, the jumps are %v", l.clock.Now().Sub(began), jumped)
+		}
+	}
+	eventually(t, func() error { // the program ends in its own time
+		if got := phase(); got != "Succeeded" {
+			return errors.New("the pod is " + got)
+		}
+		return nil
+	})
+	if d, err := l.Jump(ctx, 0); d != 0 || err != nil {
+		t.Errorf("a jump within no time: %v, %v", d, err)
+	}
+}
