@@ -19,6 +19,7 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -123,8 +124,10 @@ func (a *Account) SetLimits(l Limits) {
 	a.mu.Lock()
 	a.limits = l
 	a.mu.Unlock()
+	whole := math.Ceil(l.CPUs)
+	a.host.sched.setSlots(&a.sched, int(whole))
 	quota := time.Duration(l.CPUs * float64(100*time.Millisecond))
-	if l.CPUs >= float64(a.host.cfg.Slots) {
+	if l.CPUs == whole || l.CPUs >= float64(a.host.cfg.Slots) {
 		quota = 0 // it can't use more anyway
 	}
 	a.bw.set(quota, 100*time.Millisecond)

@@ -20,7 +20,7 @@ const (
 	// callCost is what a host call is charged beside the bytes it moves, in fuel: about what a short one takes.
 	callCost = wasm.FuelPerSecond / 1_000_000
 	// startCost is what the start of a program is charged: the host's work for memory, tables and image.
-	startCost = 1000 * callCost
+	startCost = 2000 * callCost
 )
 
 // scheduler gives the CPU slots to guests. Accounts, cgroups and processes form a tree; at each level a slot goes to the child
@@ -43,6 +43,7 @@ type entity struct {
 	weight  int64
 	vrt     int64     // virtual time among siblings
 	floor   int64     // the least virtual time of active children, never falling
+	slots   int       // the most that may run at once; 0 = no limit
 	active  int       // descendants (or the process itself) that run or wait for a slot
 	waiting int       // of these, who wait
 	kids    []*entity // the active ones
@@ -103,7 +104,7 @@ func (s *scheduler) waitLocked(leaf *entity, delta int) {
 	}
 }
 
-// pickLocked is the leaf that gets the next slot, nil when nobody waits.
+// pickLocked is the leaf that gets the next slot, nil when nobody waits who may have it.
 func (s *scheduler) pickLocked() *entity {
 	e := &s.root
 	if e.waiting == 0 {
@@ -112,13 +113,27 @@ func (s *scheduler) pickLocked() *entity {
 	for len(e.kids) > 0 {
 		var best *entity
 		for _, k := range e.kids {
-			if k.waiting > 0 && (best == nil || k.vrt < best.vrt || k.vrt == best.vrt && k.since < best.since) {
+			if k.mayRunLocked() && (best == nil || k.vrt < best.vrt || k.vrt == best.vrt && k.since < best.since) {
 				best = k
 			}
 		}
-		e = best
+		if e = best; e == nil {
+			return nil
+		}
 	}
 	return e
+}
+
+func (e *entity) mayRunLocked() bool {
+	return e.waiting > 0 && (e.slots == 0 || e.active-e.waiting < e.slots)
+}
+
+// setSlots bounds how many of e's run at once.
+func (s *scheduler) setSlots(e *entity, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.slots = n
+	s.grantLocked()
 }
 
 func (s *scheduler) grantLocked() {

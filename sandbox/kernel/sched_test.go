@@ -69,6 +69,43 @@ func TestSharesByWeight(t *testing.T) {
 	}
 }
 
+// TestSlots: an account that may use one processor leaves the others to the rest, whatever its processes are.
+func TestSlots(t *testing.T) {
+	s := newSimulated()
+	s.free = 2
+	a, b := s.node(nil, 100, accountCredit), s.node(nil, 100, accountCredit)
+	one, two, other := s.node(a, 100, groupCredit), s.node(a, 100, groupCredit), s.node(b, 100, groupCredit)
+	s.setSlots(a, 1)
+	granted := func(e *entity) bool { return len(e.grant) == 1 }
+	for _, e := range []*entity{one, two} {
+		s.wake(e)
+		s.grantLocked()
+	}
+	if !granted(one) || granted(two) || s.free != 1 {
+		t.Errorf("granted %v and %v, %d slots are free", granted(one), granted(two), s.free)
+	}
+	s.wake(other)
+	s.grantLocked()
+	if !granted(other) {
+		t.Error("the other account does not run")
+	}
+	<-one.grant
+	s.release(one, slice)
+	if !granted(two) {
+		t.Error("the account's next does not run")
+	}
+	s.wake(one)
+	s.setSlots(a, 2)
+	if s.free != 0 || granted(one) {
+		t.Errorf("%d slots are free, a third runs", s.free)
+	}
+	<-other.grant
+	s.release(other, slice)
+	if !granted(one) {
+		t.Error("the account does not use its second processor")
+	}
+}
+
 func TestBurstCredit(t *testing.T) {
 	s := newSimulated()
 	a, b := s.node(nil, 100, accountCredit), s.node(nil, 100, accountCredit)

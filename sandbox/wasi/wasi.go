@@ -178,7 +178,13 @@ func (c *call) str(i int, limit uint32) (string, error) {
 }
 
 // path is a path in parameters i and i+1.
-func (c *call) path(i int) (string, error) { return c.str(i, maxPath) }
+func (c *call) path(i int) (string, error) {
+	c.p.Worked(pathWork)
+	return c.str(i, maxPath)
+}
+
+// pathWork is what the walk of a path is charged, in bytes moved: some microseconds.
+const pathWork = 16 << 10
 
 // fault is EFAULT unless ok.
 func fault(ok bool) error {

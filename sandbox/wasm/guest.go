@@ -27,8 +27,9 @@ const (
 	MinSlice = 2_000
 	// MaxSlice bounds a slice of fuel: about half a millisecond of a tight loop.
 	MaxSlice = 250_000
-	// FuelPerSecond is what one CPU burns in a second of a tight loop: one CPU second of the lab's clock is this much fuel.
-	FuelPerSecond = 550_000_000
+	// FuelPerSecond is what one CPU burns in a second of Go programs at their usual work (the shell, ls, kubectl): one CPU second of the lab's
+	// clock is this much fuel. A tight loop burns 550 million.
+	FuelPerSecond = 350_000_000
 
 	// Fuel is no time: code that misses the cache at each step takes a hundred times longer for a unit. So a guest begins with short slices, which
 	// grow while they are quick and shrink when one took longer than slow.

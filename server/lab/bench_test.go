@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -281,6 +282,41 @@ func BenchmarkLabEcho(b *testing.B) {
 		}
 	}
 	took.report(b, "")
+}
+
+// BenchmarkLabCharge is how much CPU a lab really takes for each second that it is charged, by what it does.
+func BenchmarkLabCharge(b *testing.B) {
+	for _, row := range []struct{ name, script string }{
+		{"spin", "while :; do :; done"},
+		{"starts", "while :; do /bin/true; done"},
+		{"forks", forkBomb + "; while :; do ./bomb.sh; done"},
+		{"pipe", "while :; do seq 100000 | sort | tail -1; done"},
+		{"files", "while :; do seq 10000 | xargs touch; rm -rf *; done"},
+		{"stat", "seq 1000 | xargs touch; while :; do ls -l; done"},
+		{"kubectl", "while :; do kubectl get pods; done"},
+	} {
+		b.Run(row.name, func(b *testing.B) {
+			l := newTestLab(b, Options{})
+			l.mustRun(b, "kubectl get pods; seq 10 | sort | tail -1 | xargs touch; ls")
+			for range b.N {
+				real, charged := cpuTime(b), l.Usage().CPU
+				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+				l.Run(ctx, row.script)
+				cancel()
+				b.ReportMetric((cpuTime(b)-real).Seconds()/(l.Usage().CPU-charged).Seconds(), "CPU-s/charged-s")
+			}
+		})
+	}
+}
+
+// cpuTime is what the process has used.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkLabNeighbour is what `kubectl get pods` takes in one lab while another is quiet, and while that other one is abused: by a client from

@@ -5,7 +5,7 @@ package lab
 //	what                             default   beyond it
 //	labs of the host                     200   the portal answers 503 "labs-full"
 //	guest memory                     256 MiB   the process furthest beyond its request is OOM-killed (exit code 137)
-//	CPU                                1 CPU   processes are throttled (cpu.stat nr_throttled)
+//	CPU                                1 CPU   processes take turns
 //	processes                            256   fork and spawn answer EAGAIN
 //	disk: upper layers, volumes        1 GiB   writes answer ENOSPC
 //	nodes, control-plane included         50   NewLab is refused
