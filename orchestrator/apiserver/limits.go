@@ -30,7 +30,7 @@ const (
 	// maxConns bounds the connections of a cluster's clients through a gate.
 	maxConns = 512
 	// maxRefusals bounds the connections beyond those that are taken to be answered with 429, each for at most refusalDelay and headerTimeout.
-	maxRefusals = 4096
+	maxRefusals = 2048
 	// refusalDelay is how long a request that is refused with 429 waits at most for that answer, so that a client that asks again at once is
 	// slowed down and not served refusals at full speed.
 	refusalDelay = time.Second
