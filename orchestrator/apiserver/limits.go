@@ -65,7 +65,7 @@ func (g *gauge) add(n int64) bool {
 
 func (g *gauge) sub(n int64) { g.used.Add(-n) }
 
-// turns lets a few of a cluster's requests work at a time, one less than there are processors; the others wait in order. A flood of requests
+// turns lets a few of a cluster's requests work at a time, one less than Go has processors (GOMAXPROCS); the others wait in order. A flood of requests
 // to one cluster so is only ever a few goroutines in front of another cluster's request. A turn ends after a while even if its request goes
 // on, because some requests wait rather than work (upstream's admission sleeps for a namespace or a service account that is not there yet).
 type turns struct {

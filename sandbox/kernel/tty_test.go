@@ -233,6 +233,13 @@ func TestTTYMasterSeesTheEnd(t *testing.T) {
 	}
 }
 
+// startAt starts a program as the leader of a session at a terminal.
+func (l *lab) startAt(tty *TTY, name string) *Process {
+	s := spec(name)
+	s.TTY, s.Files = tty, []*FD{tty.FD()}
+	return l.start(s)
+}
+
 func TestForegroundSignals(t *testing.T) {
 	l := newLab(t, Limits{})
 	l.install("job", pause)
@@ -261,9 +268,7 @@ func TestForegroundSignals(t *testing.T) {
 		}
 		return nil
 	})
-	s := spec("sh")
-	s.TTY, s.Files = tty, []*FD{tty.FD()}
-	sh := l.start(s)
+	sh := l.startAt(tty, "sh")
 	<-started
 	if got := tty.ForegroundProcess(); got != job {
 		t.Errorf("the foreground process is %v, want the job", got)
@@ -301,9 +306,7 @@ func TestLateSignal(t *testing.T) {
 		}
 		return p.Block(func() bool { return false })
 	})
-	s := spec("sh")
-	s.TTY, s.Files = tty, []*FD{tty.FD()}
-	sh := l.start(s)
+	sh := l.startAt(tty, "sh")
 	<-sh.Done()
 	if st := sh.Status(); st != WaitStatus(SIGINT) {
 		t.Errorf("status %#x", st)
@@ -330,9 +333,7 @@ func TestForegroundComesBack(t *testing.T) {
 		<-typed // nobody has waited for the job
 		return p.Block(func() bool { return false })
 	})
-	s := spec("sh")
-	s.TTY, s.Files = tty, []*FD{tty.FD()}
-	sh := l.start(s)
+	sh := l.startAt(tty, "sh")
 	job := <-started
 	job.Signal(SIGTERM)
 	<-job.Done()

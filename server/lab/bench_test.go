@@ -284,14 +284,21 @@ func BenchmarkLabEcho(b *testing.B) {
 	took.report(b, "")
 }
 
+// What a lab is abused with, until it is stopped.
+const (
+	spinning = "while :; do :; done"
+	forking  = forkBomb + "; while :; do ./bomb.sh; done"
+	touching = "while :; do seq 10000 | xargs touch; rm -rf *; done"
+)
+
 // BenchmarkLabCharge is how much CPU a lab really takes for each second that it is charged, by what it does.
 func BenchmarkLabCharge(b *testing.B) {
 	for _, row := range []struct{ name, script string }{
-		{"spin", "while :; do :; done"},
+		{"spin", spinning},
 		{"starts", "while :; do /bin/true; done"},
-		{"forks", forkBomb + "; while :; do ./bomb.sh; done"},
+		{"forks", forking},
 		{"pipe", "while :; do seq 100000 | sort | tail -1; done"},
-		{"files", "while :; do seq 10000 | xargs touch; rm -rf *; done"},
+		{"files", touching},
 		{"stat", "seq 1000 | xargs touch; while :; do ls -l; done"},
 		{"kubectl", "while :; do kubectl get pods; done"},
 	} {
@@ -333,11 +340,11 @@ func BenchmarkLabNeighbour(b *testing.B) {
 	outsider := quiet.outsider(b, url)
 	for _, row := range []struct{ name, abuse string }{
 		{"nothing", ""},
-		{"spin", "while :; do :; done"},
-		{"forks", forkBomb + "; while :; do ./bomb.sh; done"},
+		{"spin", spinning},
+		{"forks", forking},
 		{"memory", "kubectl create deployment hog --image=drydock/hog --replicas=8; kubectl set env deployment hog HOG_EVERY=1ms; sleep 1000"},
 		{"stdout", "kubectl run yes --image=busybox -- sh -c 'while :; do seq 10000; done'; sleep 1000"},
-		{"files", "while :; do seq 10000 | xargs touch; rm -rf *; done"},
+		{"files", touching},
 		{"requests", ""},
 	} {
 		b.Run(row.name, func(b *testing.B) {
