@@ -123,6 +123,8 @@ export async function learner(world, { lang = 'ko', theme = 'light', width = 144
     /** What the terminal in front shows. */
     screen: () => page.locator('.screen:not([hidden]) .xterm-rows').innerText(),
     shows: (text) => seen(JSON.stringify(text), (s) => document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.replaceAll('\u00a0', ' ').includes(s), text),
+    /** Waits for a line that holds this and no more. */
+    line: (text) => seen(`the line ${JSON.stringify(text)}`, (s) => document.querySelector('.screen:not([hidden]) .xterm-rows')?.innerText.replaceAll('\u00a0', ' ').split('\n').some((l) => l.trim() === s), text),
     focusTerminal: () => page.evaluate(() => document.querySelector('.screen:not([hidden]) textarea')?.focus()),
     /** Types a command line and Enter. */
     async type(line) {

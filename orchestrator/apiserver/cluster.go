@@ -16,6 +16,7 @@ import (
 	"github.com/drydock-labs/drydock/orchestrator/store"
 
 	"github.com/google/uuid"
+	"golang.org/x/time/rate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -74,6 +75,7 @@ type Cluster struct {
 	bodies     gauge
 	conns      gauge
 	refusals   gauge
+	arrivals   *rate.Limiter
 	handshakes chan struct{} // holds a value while a connection's handshake works
 	turns      turns
 	closed     chan struct{}
@@ -104,7 +106,7 @@ func (s *Server) NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	if cfg.NodePortRange == "" {
 		cfg.NodePortRange = "30000-32767"
 	}
-	c := &Cluster{server: s, cfg: cfg, ca: cfg.CA, closed: make(chan struct{}), turns: newTurns(), handshakes: make(chan struct{}, 1)}
+	c := &Cluster{server: s, cfg: cfg, ca: cfg.CA, closed: make(chan struct{}), turns: newTurns(), arrivals: rate.NewLimiter(connRate, connBurst), handshakes: make(chan struct{}, 1)}
 	c.inFlight.max, c.bodies.max = int64(limit(cfg.MaxInFlight, DefaultMaxInFlight)), maxBodies
 	c.conns.max, c.refusals.max = maxConns, maxRefusals
 	if watches := limit(cfg.MaxWatches, DefaultMaxWatches); watches > 0 && cfg.MaxStreams >= 0 {

@@ -145,7 +145,8 @@ func (c *gateConn) Close() error {
 }
 
 // admit counts a connection when its client has said which cluster it means. One too many is taken for the time of an answer, which tells the
-// client to come back; when too many wait for theirs, the handshake ends. A cluster's handshakes wait for each other.
+// client to come back; when too many wait for theirs, the handshake ends. A cluster's handshakes wait for each other, and for their time when
+// there are many.
 func (g *Gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	conn, ok := hello.Conn.(*gateConn)
 	if !ok {
@@ -157,6 +158,9 @@ func (g *Gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 	if !ok {
 		return nil, nil // a request will be told that there is no such cluster
+	}
+	if err := cluster.arrivals.Wait(hello.Context()); err != nil {
+		return nil, err
 	}
 	if err := enter(hello.Context(), cluster.handshakes); err != nil {
 		return nil, err

@@ -31,6 +31,10 @@ const (
 	maxConns = 512
 	// maxRefusals bounds the connections beyond those that are taken to be answered with 429, each for at most refusalDelay and headerTimeout.
 	maxRefusals = 2048
+	// connRate is how many connections a second a cluster's clients may open once they have opened connBurst at once: further ones wait with their
+	// handshake. A handshake costs the server about a millisecond, which no account of the lab pays.
+	connRate  = 250
+	connBurst = 64
 	// refusalDelay is how long a request that is refused with 429 waits at most for that answer, so that a client that asks again at once is
 	// slowed down and not served refusals at full speed.
 	refusalDelay = time.Second

@@ -17,6 +17,7 @@ package lab
 //	log of a container                10 MiB   oldest lines are dropped
 //	connections to the API from inside   128   further ones wait in the backlog
 //	the same from outside                512   429 with Retry-After, for another 2,048 at a time
+//	new connections to the API         250/s   after 64 at once, further ones wait with their handshake
 //
 // A node reports 2 CPU and 256 MiB; nodes may sum to more than their lab has.
 type Limits struct {
