@@ -38,8 +38,9 @@ type Container struct {
 	cred   vfs.Cred
 	cgroup *kernel.Cgroup
 	pidns  *kernel.PIDNS
-	log    *logBuffer
+	log    *Log
 	out    fanout
+	begun  chan struct{} // closed when state is no longer Created
 	ended  chan struct{} // closed when state is Exited
 
 	mu       sync.Mutex
@@ -64,11 +65,13 @@ func (r *Runtime) CreateContainer(_ context.Context, sandboxID string, spec Cont
 	if err != nil {
 		return "", fmt.Errorf("failed to resolve image: %w", err)
 	}
-	id, err := r.newID()
-	if err != nil {
-		return "", err
+	id := spec.ID
+	if id == "" {
+		if id, err = r.newID(); err != nil {
+			return "", err
+		}
 	}
-	c := &Container{ID: id, spec: spec, r: r, box: s, image: img, made: r.now(), state: Created, ended: make(chan struct{})}
+	c := &Container{ID: id, spec: spec, r: r, box: s, image: img, made: r.now(), state: Created, begun: make(chan struct{}), ended: make(chan struct{})}
 	if err := c.setup(); err != nil {
 		c.release()
 		return "", fmt.Errorf("failed to create container %s: %w", spec.Name, err)
@@ -77,9 +80,9 @@ func (r *Runtime) CreateContainer(_ context.Context, sandboxID string, spec Cont
 	defer s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s.stopped || r.closed {
+	if s.stopped || r.closed || r.containers[id] != nil {
 		c.release()
-		return "", fmt.Errorf("sandbox %q is stopped: %w", sandboxID, ErrState)
+		return "", fmt.Errorf("sandbox %q is stopped or has a container %s: %w", sandboxID, id, ErrState)
 	}
 	r.containers[id] = c
 	return id, nil
@@ -103,7 +106,11 @@ func (c *Container) setup() error {
 	if limit <= 0 {
 		limit = c.r.cfg.LogLimit
 	}
-	c.log = newLog(limit, c.r.cfg.Disk)
+	if c.log = c.spec.Log; c.log == nil {
+		c.log = NewLog(limit, c.r.cfg.Disk)
+	} else {
+		c.log.reopen()
+	}
 	if err := c.rootfs(); err != nil {
 		return err
 	}
@@ -219,6 +226,7 @@ func (c *Container) start(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	c.state, c.proc, c.stdin, c.tty = Running, p, in, tty
+	close(c.begun)
 	c.status.StartedAt = c.r.now()
 	c.mu.Unlock()
 	if tty != nil {
@@ -294,6 +302,9 @@ func (c *Container) failed(err error) error {
 
 // finishLocked makes it Exited.
 func (c *Container) finishLocked(now time.Time) {
+	if c.state == Created {
+		close(c.begun)
+	}
 	c.state = Exited
 	c.status.FinishedAt = now
 	c.log.close(now)
@@ -482,12 +493,18 @@ func (c *Container) release() {
 	c.removed = true
 	if c.state == Created {
 		c.state = Exited
+		close(c.begun)
+		c.out.close()
 		close(c.ended)
 	}
-	if c.log != nil {
-		c.log.release()
+	if c.log != nil && c.spec.Log == nil {
+		c.log.Release()
 	}
-	for _, t := range append(c.temp, c.upper) {
+	own := c.temp
+	if c.spec.Upper == nil {
+		own = append(own, c.upper)
+	}
+	for _, t := range own {
 		if t != nil {
 			t.Close()
 		}
@@ -538,7 +555,7 @@ func (r *Runtime) Logs(ctx context.Context, id string, o LogOptions, stdout, std
 	if err != nil {
 		return err
 	}
-	return c.log.copy(ctx, o, stdout, stderr)
+	return c.log.Copy(ctx, o, stdout, stderr)
 }
 
 // Stats are a container's figures, all metered.

@@ -28,9 +28,9 @@ const (
 	flagMore   = 2 // the line goes on in a later record
 )
 
-// logBuffer is a container's log: whole lines (or pieces of long ones) with the time at which they ended, oldest dropped first beyond the
+// Log is a container's log, of one life or of several: whole lines (or pieces of long ones) with the time at which they ended, oldest dropped first beyond the
 // limit. Records are packed into segments, which are what is charged and dropped.
-type logBuffer struct {
+type Log struct {
 	limit int64
 	disk  vfs.Charger
 
@@ -44,10 +44,11 @@ type logBuffer struct {
 	news    chan struct{}
 }
 
-func newLog(limit int64, disk vfs.Charger) *logBuffer { return &logBuffer{limit: limit, disk: disk} }
+// NewLog makes an empty log of at most limit bytes, which disk is charged for (nil = nobody).
+func NewLog(limit int64, disk vfs.Charger) *Log { return &Log{limit: limit, disk: disk} }
 
 // write takes output of a stream.
-func (l *logBuffer) write(s stream, now time.Time, p []byte) {
+func (l *Log) write(s stream, now time.Time, p []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -72,7 +73,7 @@ func (l *logBuffer) write(s stream, now time.Time, p []byte) {
 }
 
 // recordLocked ends a line or a piece of one with tail.
-func (l *logBuffer) recordLocked(s stream, now time.Time, tail []byte) {
+func (l *Log) recordLocked(s stream, now time.Time, tail []byte) {
 	n := len(l.open[s]) + len(tail)
 	var h [logHeader]byte
 	binary.LittleEndian.PutUint64(h[:], uint64(now.UnixNano()))
@@ -99,7 +100,7 @@ func (l *logBuffer) recordLocked(s stream, now time.Time, tail []byte) {
 }
 
 // payLocked keeps the charge in step with the size, in steps of a segment. A disk that is full makes the oldest go.
-func (l *logBuffer) payLocked() bool {
+func (l *Log) payLocked() bool {
 	want := (l.size + logSegment - 1) / logSegment * logSegment
 	if l.disk == nil || want == l.charged {
 		return true
@@ -111,7 +112,7 @@ func (l *logBuffer) payLocked() bool {
 	return true
 }
 
-func (l *logBuffer) wakeLocked() {
+func (l *Log) wakeLocked() {
 	if l.news != nil {
 		close(l.news)
 		l.news = nil
@@ -119,7 +120,7 @@ func (l *logBuffer) wakeLocked() {
 }
 
 // close ends the log: unfinished lines become records and followers get the end.
-func (l *logBuffer) close(now time.Time) {
+func (l *Log) close(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -134,8 +135,8 @@ func (l *logBuffer) close(now time.Time) {
 	l.wakeLocked()
 }
 
-// release forgets everything and gives back the charge.
-func (l *logBuffer) release() {
+// Release forgets everything and gives back the charge.
+func (l *Log) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed, l.segs, l.size = true, nil, 0
@@ -158,7 +159,7 @@ type cursor struct {
 }
 
 // nextLocked is the record at c, with c moved behind it; ok is false at the end.
-func (l *logBuffer) nextLocked(c *cursor) (record, bool) {
+func (l *Log) nextLocked(c *cursor) (record, bool) {
 	if c.seg < l.first {
 		*c = cursor{seg: l.first} // what came next was dropped
 	}
@@ -196,7 +197,7 @@ type LogOptions struct {
 const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
 
 // startLocked finds where to begin.
-func (l *logBuffer) startLocked(o LogOptions) cursor {
+func (l *Log) startLocked(o LogOptions) cursor {
 	c := cursor{seg: l.first}
 	if o.Tail < 0 && o.Since.IsZero() {
 		return c
@@ -223,8 +224,16 @@ func (l *logBuffer) startLocked(o LogOptions) cursor {
 	return lines[0]
 }
 
-// copy writes the selected part to out and err until its end or, with Follow, the log's. A writer's error ends it.
-func (l *logBuffer) copy(ctx context.Context, o LogOptions, out, errOut io.Writer) error {
+// reopen lets a log that has ended go on.
+func (l *Log) reopen() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = false
+}
+
+// Copy writes the selected part to out and errOut, which may be the same or nil, until its end or, with Follow, the end of the container's life.
+// A writer's error ends it.
+func (l *Log) Copy(ctx context.Context, o LogOptions, out, errOut io.Writer) error {
 	l.mu.Lock()
 	c := l.startLocked(o)
 	l.mu.Unlock()
@@ -270,7 +279,7 @@ func (l *logBuffer) copy(ctx context.Context, o LogOptions, out, errOut io.Write
 }
 
 // batch is what is there from c on, at most some hundred records. end: nothing will follow. news is closed at the next change when there is nothing.
-func (l *logBuffer) batch(c *cursor, follow bool) (rs []record, end bool, news <-chan struct{}) {
+func (l *Log) batch(c *cursor, follow bool) (rs []record, end bool, news <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(rs) < 256 {
@@ -293,7 +302,7 @@ func (l *logBuffer) batch(c *cursor, follow bool) (rs []record, end bool, news <
 }
 
 // tail is the last bytes of the log, at most limit, in whole lines where possible (for a termination message).
-func (l *logBuffer) tail(limit, lines int) string {
+func (l *Log) tail(limit, lines int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.startLocked(LogOptions{Tail: int64(lines)})

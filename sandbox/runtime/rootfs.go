@@ -20,7 +20,9 @@ func (c *Container) rootfs() error {
 		return err
 	}
 	r := c.r
-	c.upper = vfs.NewTmpfs(vfs.TmpfsOptions{Size: r.cfg.DiskSize, Charger: r.cfg.Disk, Inodes: r.cfg.RootInodes, Clock: r.fsClock(), Type: "overlay"})
+	if c.upper = c.spec.Upper; c.upper == nil {
+		c.upper = r.NewUpper()
+	}
 	v := vfs.NewNamespace(vfs.NewOverlay(lowers, c.upper)).View(vfs.Root)
 	v.Umask = 0o022
 	c.view = v
@@ -51,6 +53,11 @@ func (c *Container) rootfs() error {
 		return v.Remount("/", vfs.MountReadOnly)
 	}
 	return nil
+}
+
+// NewUpper makes an empty upper layer, charged to the machine's disk.
+func (r *Runtime) NewUpper() *vfs.Tmpfs {
+	return vfs.NewTmpfs(vfs.TmpfsOptions{Size: r.cfg.DiskSize, Charger: r.cfg.Disk, Inodes: r.cfg.RootInodes, Clock: r.fsClock(), Type: "overlay"})
 }
 
 // system mounts /proc, /sys and /dev.

@@ -8,7 +8,7 @@
 // An idle container costs no goroutine but its processes': their output is written into the log by the writer itself, and their end is
 // noticed by a callback. A container with a terminal has one that moves its output.
 //
-// Lock order: Runtime.mu → Container.mu → logBuffer.mu. The kernel, vfs and network are called with none of them held but Container.mu.
+// Lock order: Runtime.mu → Container.mu → Log.mu. The kernel, vfs and network are called with none of them held but Container.mu.
 package runtime
 
 import (
@@ -48,6 +48,8 @@ type Config struct {
 	Gateway netip.Addr
 	Bridge  string
 	PodBits int
+	// Cgroup is the name of the cgroup that all are in; "kubepods".
+	Cgroup string
 	// LogLimit bounds each container's log in bytes; the oldest lines go. 10 MiB.
 	LogLimit int64
 	// RootInodes bounds files of each container's upper layer; 65,536.
@@ -103,6 +105,9 @@ func New(cfg Config) (*Runtime, error) {
 	if cfg.PodBits <= 0 {
 		cfg.PodBits = 24
 	}
+	if cfg.Cgroup == "" {
+		cfg.Cgroup = "kubepods"
+	}
 	if cfg.Bridge == "" {
 		cfg.Bridge = "cni0"
 	}
@@ -151,28 +156,28 @@ func (r *Runtime) now() time.Time { return r.m.Clock().Now() }
 // fsClock is the machine's clock for file systems.
 func (r *Runtime) fsClock() vfs.Clock { return r.m.Clock().Now }
 
-// lazyCgroup is the cgroup that all pods are in, "kubepods", made with the first.
+// lazyCgroup is the cgroup that all pods are in, made with the first.
 type lazyCgroup struct {
 	mu sync.Mutex
 	c  *kernel.Cgroup
 }
 
-func (l *lazyCgroup) get(m *kernel.Machine) (*kernel.Cgroup, error) {
+func (l *lazyCgroup) get(m *kernel.Machine, name string) (*kernel.Cgroup, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.c != nil {
 		return l.c, nil
 	}
-	c, err := m.Cgroup().Child("kubepods", kernel.CgroupLimits{})
+	c, err := m.Cgroup().Child(name, kernel.CgroupLimits{})
 	if err == syscall.EEXIST {
 		for _, d := range m.Cgroup().Children() {
-			if d.Name() == "kubepods" {
+			if d.Name() == name {
 				c, err = d, nil
 			}
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cgroup kubepods: %w", err)
+		return nil, fmt.Errorf("cgroup %s: %w", name, err)
 	}
 	l.c = c
 	return c, nil

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func mapKeys[V any](m map[string]V) func(func(string) bool) {
 }
 
 func (s *Sandbox) setup() error {
-	pods, err := s.r.cgroup.get(s.r.m)
+	pods, err := s.r.cgroup.get(s.r.m, s.r.cfg.Cgroup)
 	if err != nil {
 		return err
 	}
@@ -146,7 +147,7 @@ func (s *Sandbox) connect() error {
 func (s *Sandbox) files() error {
 	s.etc = vfs.NewTmpfs(vfs.TmpfsOptions{Size: 1 << 20, Inodes: 64, Charger: s.r.cfg.Disk, Clock: s.r.fsClock()})
 	s.etcV = vfs.NewNamespace(s.etc).View(vfs.Root)
-	hosts := s.hosts()
+	hosts := cmp.Or(s.spec.EtcHosts, s.hosts())
 	resolv := resolvConf(s.spec.DNS)
 	if s.spec.HostNetwork && s.r.m.Root() != nil {
 		host := s.r.m.Root()
@@ -259,6 +260,15 @@ func (r *Runtime) sandbox(id string) (*Sandbox, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("sandbox %q: %w", id, ErrNotFound)
+}
+
+// Stack is a sandbox's network namespace; the machine's with HostNetwork. ErrNotFound.
+func (r *Runtime) Stack(sandboxID string) (*network.Stack, error) {
+	s, err := r.sandbox(sandboxID)
+	if err != nil {
+		return nil, err
+	}
+	return s.net, nil
 }
 
 // of are the containers of a sandbox, by id.

@@ -16,6 +16,7 @@ type SandboxSpec struct {
 	HostNetwork, HostPID bool
 	ShareProcesses       bool // not supported: an error
 	DNS                  DNS
+	EtcHosts             string      // the text of /etc/hosts; "" = as the kubelet writes it, with Hosts added
 	Hosts                []HostAlias // added to /etc/hosts
 	HostPorts            []HostPort
 	Sysctls              map[string]string // only the names that do nothing here are accepted; see checkSysctls
@@ -40,6 +41,7 @@ type HostPort struct {
 
 // ContainerSpec describes a container.
 type ContainerSpec struct {
+	ID      string // 64 hex digits; "" = a new one
 	Name    string
 	Attempt uint32
 	Image   string // a name, digest or id that the machine has
@@ -56,7 +58,10 @@ type ContainerSpec struct {
 	TerminationFallsBackToLog bool   // when that is empty and the container failed, the end of the log
 	LogLimit                  int64  // bytes; 0 = Config.LogLimit
 	StopSignal                string // "" = the image's
-	Labels, Annotations       map[string]string
+	// Upper and Log are what outlives the container, for an engine that starts it again as a new one; nil makes them end with it.
+	Upper               *vfs.Tmpfs
+	Log                 *Log
+	Labels, Annotations map[string]string
 }
 
 // User says as whom a container runs; nil fields are the image's choice.

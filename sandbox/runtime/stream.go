@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -234,37 +235,90 @@ func (c *Container) pumpTTY(t *kernel.TTY, p *kernel.Process) {
 	c.exited()
 }
 
-// Attach connects streams to a running container's first process from now on. It returns when the container has ended (or the
-// client's writer fails, or ctx is done). ErrState when it does not run.
+// Attachment is somebody who gets a container's output, from the moment it was made.
+type Attachment struct {
+	c  *Container
+	me *client
+}
+
+// Join begins an attachment to a container that was created or runs, so that nothing of what it prints is missed. Run must follow. ErrState when
+// it has ended.
+func (r *Runtime) Join(id string) (*Attachment, error) {
+	c, err := r.container(id)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == Exited {
+		return nil, fmt.Errorf("container is in %v state: %w", c.state, ErrState)
+	}
+	return &Attachment{c, c.out.join()}, nil
+}
+
+// Run connects streams to the container's first process, once it is there. It returns when the container has ended (or the client's writer fails,
+// or ctx is done).
+func (a *Attachment) Run(ctx context.Context, s IO) error {
+	c := a.c
+	defer c.out.leave(a.me)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if s.Stdin != nil || s.Resize != nil {
+		go a.connect(ctx, s)
+	}
+	return c.show(ctx, a.me, s)
+}
+
+// connect waits for the process and then serves its standard input and its window.
+func (a *Attachment) connect(ctx context.Context, s IO) {
+	c := a.c
+	select {
+	case <-c.begun:
+	case <-ctx.Done():
+		return
+	}
+	c.mu.Lock()
+	stdin, tty := c.stdin, c.tty
+	if stdin != nil && s.Stdin != nil {
+		stdin.Dup()
+	}
+	c.mu.Unlock()
+	if tty != nil && s.Resize != nil {
+		go resize(ctx, tty.Master(), s.Resize)
+	}
+	if s.Stdin != nil && (stdin != nil || tty != nil) {
+		c.feed(ctx, s.Stdin, stdin, tty)
+	}
+}
+
+// Attach connects streams to a running container's first process from now on, as Attachment.Run does. ErrState when it does not run.
 func (r *Runtime) Attach(ctx context.Context, id string, s IO) error {
+	if st, err := r.ContainerStatus(ctx, id); err == nil && st.State != Running {
+		return fmt.Errorf("container is in %v state: %w", st.State, ErrState)
+	}
+	a, err := r.Join(id)
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx, s)
+}
+
+// Resize sets the window of a container's terminal; without one nothing happens. ErrState unless it runs.
+func (r *Runtime) Resize(id string, z Size) error {
 	c, err := r.container(id)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
-	if c.state != Running {
-		state := c.state
-		c.mu.Unlock()
+	state, tty := c.state, c.tty
+	c.mu.Unlock()
+	if state != Running {
 		return fmt.Errorf("container is in %v state: %w", state, ErrState)
 	}
-	me := c.out.join()
-	stdin, tty := c.stdin, c.tty
-	if stdin != nil {
-		stdin.Dup()
+	if tty != nil {
+		tty.Master().Resize(z.Rows, z.Cols)
 	}
-	c.mu.Unlock()
-	defer c.out.leave(me)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if s.Stdin != nil && (stdin != nil || tty != nil) {
-		go c.feed(ctx, s.Stdin, stdin, tty)
-	} else if stdin != nil {
-		stdin.Close()
-	}
-	if tty != nil && s.Resize != nil {
-		go resize(ctx, tty.Master(), s.Resize)
-	}
-	return c.show(ctx, me, s)
+	return nil
 }
 
 // feed types what a client sends. The end of it closes standard input if the container wanted one client only.
@@ -342,9 +396,22 @@ func (c *Container) show(ctx context.Context, me *client, s IO) error {
 	}
 }
 
+// ExecSpec is a program to run in a container.
+type ExecSpec struct {
+	Cmd  []string
+	Env  []string // NAME=value, beside the container's
+	Dir  string   // "" = the container's working directory
+	User string   // "" = as whom the container runs; else as User.Name
+}
+
 // Exec runs a program in a container and returns its exit code when it has ended and its output is written. When ctx is done the program is
 // killed. ErrState unless the container runs; a program that cannot be started is an error in runc's words.
 func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s IO) (int, error) {
+	return r.ExecAs(ctx, id, ExecSpec{Cmd: cmd}, s)
+}
+
+// ExecAs is Exec with a choice of environment, directory and user.
+func (r *Runtime) ExecAs(ctx context.Context, id string, x ExecSpec, s IO) (int, error) {
 	c, err := r.container(id)
 	if err != nil {
 		return 0, err
@@ -355,22 +422,43 @@ func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s IO) (int,
 	switch {
 	case state != Running:
 		return 0, fmt.Errorf("container not running (%s): %w", id, ErrState)
-	case len(cmd) == 0:
+	case len(x.Cmd) == 0:
 		return 0, errors.New("no command given")
 	}
-	env := c.env
-	if s.TTY {
-		env = environment([]string{"TERM=xterm"}, env)
-	}
-	path, err := lookPath(c.asUser(), cmd[0], c.dir, env)
+	spec, err := c.program(x, s.TTY)
 	if err != nil {
 		return 0, execError(id, err)
 	}
-	spec := c.process(path, cmd, env)
 	if s.TTY {
 		return c.execTTY(ctx, spec, s)
 	}
 	return c.execPipes(ctx, spec, s)
+}
+
+// program is what ExecSpec asks for.
+func (c *Container) program(x ExecSpec, tty bool) (kernel.SpawnSpec, error) {
+	env := environment(c.env, x.Env)
+	if tty {
+		env = environment([]string{"TERM=xterm"}, env)
+	}
+	v := *c.view
+	v.Cred = c.cred
+	if x.User != "" {
+		cred, home, err := identity(c.view, x.User, User{Name: x.User})
+		if err != nil {
+			return kernel.SpawnSpec{}, err
+		}
+		v.Cred = cred
+		env = environment(env, []string{"HOME=" + home})
+	}
+	dir := cmp.Or(x.Dir, c.dir)
+	path, err := lookPath(&v, x.Cmd[0], dir, env)
+	if err != nil {
+		return kernel.SpawnSpec{}, err
+	}
+	spec := c.process(path, x.Cmd, env)
+	spec.View, spec.Dir = &v, dir
+	return spec, nil
 }
 
 func execError(id string, err error) error {
