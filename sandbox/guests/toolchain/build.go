@@ -206,22 +206,26 @@ func compile(g guest, cache, module, dir, out string) error {
 	if err := o.addGoroot(gorootDir, g.special); err != nil {
 		return err
 	}
-	entry, err := entryFile(dir)
+	flags, copies, err := patchModules(cache, work, module, g.special)
 	if err != nil {
 		return err
 	}
-	if err := o.write(filepath.Join(must(filepath.Abs(dir)), "drydock_entry.go"), entry); err != nil {
+	target, source, err := g.mainPackage(dir, copies)
+	if err != nil {
+		return err
+	}
+	entry, err := entryFile(source)
+	if err != nil {
+		return err
+	}
+	if err := o.write(filepath.Join(source, "drydock_entry.go"), entry); err != nil {
 		return err
 	}
 	list, err := o.save("overlay.json")
 	if err != nil {
 		return err
 	}
-	flags, err := patchModules(cache, work, module, g.special)
-	if err != nil {
-		return err
-	}
-	args := slices.Concat([]string{"build", "-overlay", list}, flags, buildFlags(g), []string{"-o", out + ".new", "."})
+	args := slices.Concat([]string{"build", "-overlay", list}, flags, buildFlags(g), []string{"-o", out + ".new", target})
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
 	cmd.Env = guestEnv()
@@ -229,6 +233,20 @@ func compile(g guest, cache, module, dir, out string) error {
 		return fmt.Errorf("go build: %w\n%s", err, bytes.TrimSpace(output))
 	}
 	return os.Rename(out+".new", out)
+}
+
+// mainPackage is what the go command in dir calls g's main package, and where its source is: in dir, or in a changed copy of a module.
+func (g guest) mainPackage(dir string, copies map[string]string) (name, source string, err error) {
+	if g.upstream == "" {
+		source, err = filepath.Abs(dir)
+		return ".", source, err
+	}
+	for module, copied := range copies {
+		if rest, ok := strings.CutPrefix(g.upstream, module+"/"); ok {
+			return g.upstream, filepath.Join(copied, filepath.FromSlash(rest)), nil
+		}
+	}
+	return "", "", fmt.Errorf("%s is in no module that is changed for guests", g.upstream)
 }
 
 func guestEnv() []string {

@@ -28,6 +28,7 @@ import (
 // guest is one program: its folder is below sandbox/guests.
 type guest struct {
 	name, dir string
+	upstream  string // the main package, when it is another module's: the folder's module requires that
 	special   *special
 }
 
@@ -51,6 +52,9 @@ var guests = []guest{
 	{name: "kubectl", dir: "kubectl", special: &special{
 		ldflags: kubectlLDFlags, goroot: kubectlGoroot, patches: kubectlPatches,
 		files: map[string][]byte{"text/template/drydock.go": methodSwitch(templateMethods)},
+	}},
+	{name: "docker", dir: "docker", upstream: "github.com/docker/cli/cmd/docker", special: &special{
+		ldflags: dockerLDFlags, patches: dockerPatches,
 	}},
 }
 
@@ -132,6 +136,11 @@ func guestsDir() (string, error) {
 func isDir(path string) bool {
 	fi, err := os.Stat(path)
 	return err == nil && fi.IsDir()
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func buildAll(root string, some []guest) error {

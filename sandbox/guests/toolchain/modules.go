@@ -18,7 +18,7 @@ type patch struct {
 }
 
 var patches = []patch{
-	{module: "golang.org/x/sys"},
+	{module: "golang.org/x/sys", sources: []source{{path: "unix/dev_wasip1.go", from: "unix/dev_linux.go"}}},
 	{module: "golang.org/x/term", sources: []source{
 		{path: "term_unsupported.go", edits: []edit{tag(
 			"!aix && !darwin && !dragonfly && !freebsd && !linux && !netbsd && !openbsd && !zos && !windows && !solaris && !plan9",
@@ -59,32 +59,31 @@ func patchedModules(dir string, only *special) (list []found, err error) {
 	return list, nil
 }
 
-// patchModules makes changed copies of modules and returns the flags that make the go command use them.
+// patchModules makes changed copies of modules and returns their folders and the flags that make the go command use them.
 // The go command takes overlays for the standard library but not for its module cache: hence copies, and a go.mod that points to them.
-func patchModules(cache, work, module string, only *special) (flags []string, err error) {
+func patchModules(cache, work, module string, only *special) (flags []string, copies map[string]string, err error) {
 	list, err := patchedModules(module, only)
-	if err != nil {
-		return nil, err
-	}
-	if len(list) == 0 {
-		return nil, nil
+	if err != nil || len(list) == 0 {
+		return nil, nil, err
 	}
 	for _, file := range []string{"go.mod", "go.sum"} {
 		if err := copyFile(filepath.Join(module, file), filepath.Join(work, file)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
+	copies = map[string]string{}
 	modfile := filepath.Join(work, "go.mod")
 	for _, m := range list {
 		dir, err := m.copy(cache)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		copies[m.Path] = dir
 		if out, err := exec.Command("go", "mod", "edit", "-replace", m.Path+"="+dir, modfile).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("go mod edit: %w\n%s", err, out)
+			return nil, nil, fmt.Errorf("go mod edit: %w\n%s", err, out)
 		}
 	}
-	return []string{"-modfile", modfile}, nil
+	return []string{"-modfile", modfile}, copies, nil
 }
 
 // copy makes the changed copy of m, unless it is there, and returns its folder, whose name tells the patch.
@@ -114,6 +113,11 @@ func (m found) copy(cache string) (string, error) {
 	})
 	if err != nil {
 		return "", err
+	}
+	if mod := filepath.Join(temp, "go.mod"); !exists(mod) { // the go command wants one in a folder, not in its cache
+		if err := os.WriteFile(mod, []byte("module "+m.Path+"\n"), 0o644); err != nil {
+			return "", err
+		}
 	}
 	known, err := knownSums()
 	if err != nil {
@@ -156,7 +160,7 @@ func (m found) copy(cache string) (string, error) {
 func patchDigest(module string) string {
 	var all strings.Builder
 	eachFile(".", func(path string, content []byte) error {
-		if slices.Contains([]string{"modules.go", "kubectl.go"}, path) || strings.HasPrefix(path, "_modules/"+module+"/") {
+		if slices.Contains([]string{"modules.go", "kubectl.go", "docker.go"}, path) || strings.HasPrefix(path, "_modules/"+module+"/") {
 			fmt.Fprintf(&all, "%s %s\n", path, digestOf(content))
 		}
 		return nil

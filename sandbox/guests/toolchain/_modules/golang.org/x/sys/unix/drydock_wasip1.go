@@ -1,6 +1,6 @@
 package unix
 
-// What programs ask of this package for terminals, over the import module "drydock"
+// What programs ask of this package for terminals and signals, over the import module "drydock"
 // (sandbox/wasi/README.md of github.com/drydock-labs/drydock describes it). Bits and requests are Linux's.
 
 import (
@@ -81,20 +81,41 @@ const (
 )
 
 const (
-	SIGHUP   = syscall.SIGHUP
-	SIGINT   = syscall.SIGINT
-	SIGQUIT  = syscall.SIGQUIT
-	SIGKILL  = syscall.SIGKILL
-	SIGTERM  = syscall.SIGTERM
-	SIGCHLD  = syscall.SIGCHLD
-	SIGCONT  = syscall.SIGCONT
-	SIGSTOP  = syscall.SIGSTOP
-	SIGTSTP  = syscall.SIGTSTP
-	SIGTTIN  = syscall.SIGTTIN
-	SIGTTOU  = syscall.SIGTTOU
-	SIGWINCH = syscall.SIGWINCH
-	SIGUSR1  = syscall.SIGUSR1
-	SIGUSR2  = syscall.SIGUSR2
+	SIGHUP    = syscall.SIGHUP
+	SIGINT    = syscall.SIGINT
+	SIGQUIT   = syscall.SIGQUIT
+	SIGILL    = syscall.SIGILL
+	SIGTRAP   = syscall.SIGTRAP
+	SIGABRT   = syscall.SIGABRT
+	SIGBUS    = syscall.SIGBUS
+	SIGFPE    = syscall.SIGFPE
+	SIGKILL   = syscall.SIGKILL
+	SIGUSR1   = syscall.SIGUSR1
+	SIGSEGV   = syscall.SIGSEGV
+	SIGUSR2   = syscall.SIGUSR2
+	SIGPIPE   = syscall.SIGPIPE
+	SIGALRM   = syscall.SIGALRM
+	SIGTERM   = syscall.SIGTERM
+	SIGSTKFLT = syscall.SIGSTKFLT
+	SIGCHLD   = syscall.SIGCHLD
+	SIGCONT   = syscall.SIGCONT
+	SIGSTOP   = syscall.SIGSTOP
+	SIGTSTP   = syscall.SIGTSTP
+	SIGTTIN   = syscall.SIGTTIN
+	SIGTTOU   = syscall.SIGTTOU
+	SIGURG    = syscall.SIGURG
+	SIGXCPU   = syscall.SIGXCPU
+	SIGXFSZ   = syscall.SIGXFSZ
+	SIGVTALRM = syscall.SIGVTARLM
+	SIGPROF   = syscall.SIGPROF
+	SIGWINCH  = syscall.SIGWINCH
+	SIGPOLL   = syscall.SIGPOLL
+	SIGPWR    = syscall.SIGPWR
+	SIGSYS    = syscall.SIGSYS
+
+	SIGIOT = SIGABRT
+	SIGCLD = SIGCHLD
+	SIGIO  = SIGPOLL
 )
 
 const (
@@ -159,14 +180,11 @@ func IoctlSetTermios(fd int, req uint, value *Termios) error {
 
 // IoctlGetWinsize reads a terminal's size; req is TIOCGWINSZ.
 func IoctlGetWinsize(fd int, req uint) (*Winsize, error) {
+	w := new(Winsize) // also with an error, as Linux's version: callers look at it first
 	if req != TIOCGWINSZ {
-		return nil, ENOTTY
+		return w, ENOTTY
 	}
-	w := new(Winsize)
-	if err := hostError(hostWinsize(int32(fd), unsafe.Pointer(w))); err != nil {
-		return nil, err
-	}
-	return w, nil
+	return w, hostError(hostWinsize(int32(fd), unsafe.Pointer(w)))
 }
 
 // IoctlSetWinsize sets a terminal's size; req is TIOCSWINSZ.
@@ -222,5 +240,6 @@ func Getpid() int { return syscall.Getpid() }
 // Getppid is the parent of the caller.
 func Getppid() int { return syscall.Getppid() }
 
-// Getuid is the user of the caller.
+// Getuid and Getgid are the user and the group of the caller.
 func Getuid() int { return syscall.Getuid() }
+func Getgid() int { return syscall.Getgid() }
