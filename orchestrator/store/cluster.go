@@ -68,6 +68,8 @@ type Cluster struct {
 	beats     map[string]*beat      // by key; protected by mu
 	observers []func(Commit)        // protected by mu
 	pending   []Commit              // commits not yet given to the observers; protected by mu
+	journal   Journal               // nil: none; protected by mu
+	record    []byte                // the space of the last record given to the journal; protected by mu
 	closed    bool                  // protected by mu
 
 	deliver sync.Mutex   // serialises observers; taken without mu
@@ -93,7 +95,9 @@ func entryLess(a, b *Entry) bool { return a.key < b.key }
 func (c *Cluster) Clone(o Options) *Cluster {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return &Cluster{opts: o.withDefaults(), kinds: c.kinds, tree: c.tree.Clone(), rev: c.rev, compacted: c.rev, base: c.rev}
+	n := &Cluster{opts: o.withDefaults(), kinds: c.kinds, tree: c.tree.Clone(), rev: c.rev, compacted: c.rev, base: c.rev, expiries: slices.Clone(c.expiries)}
+	n.due.Store(c.due.Load())
+	return n
 }
 
 // ID is the cluster's id.
@@ -163,11 +167,15 @@ func (c *Cluster) History(from int64) ([]Commit, error) {
 	return out, nil
 }
 
-// Base returns every entry as of the oldest revision the log can still rebuild (the state History(rev) applies to), in key order.
+// Base returns every entry as of the oldest revision the log can still rebuild (the state History(rev) applies to), in key order, with
+// this cluster's identity.
 func (c *Cluster) Base() (rev int64, entries []*Entry) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	entries, _ = c.scanLocked("", "", c.compacted)
+	for i, e := range entries {
+		entries[i] = c.rebasedLocked(e)
+	}
 	return c.compacted, entries
 }
 
@@ -230,7 +238,7 @@ func (c *Cluster) commit(ch change) (*Entry, int64, error) {
 
 func (c *Cluster) commitLocked(ch change) (*Entry, int64, error) {
 	if c.closed {
-		return nil, 0, apierrors.NewServiceUnavailable("the cluster " + c.opts.ID + " is gone")
+		return nil, 0, c.errGone()
 	}
 	cur, _ := c.tree.Get(&Entry{key: ch.key})
 	if cur != ch.expect {
@@ -240,33 +248,47 @@ func (c *Cluster) commitLocked(ch change) (*Entry, int64, error) {
 		_, name := ch.kind.Split(ch.key)
 		return nil, 0, apierrors.NewForbidden(ch.kind.Resource, name, fmt.Errorf("exceeded the limit of %d objects in this cluster", c.opts.MaxObjects))
 	}
-	c.rev++
-	cm := &Commit{Rev: c.rev, Time: c.now(), Key: ch.key, Resource: ch.kind.Resource, Cause: ch.cause, Old: cur, Op: Update}
+	cm := &Commit{Rev: c.rev + 1, Time: c.now(), Key: ch.key, Resource: ch.kind.Resource, Cause: ch.cause, Old: cur, Op: Update}
 	cm.Namespace, cm.Name = ch.kind.Split(ch.key)
+	shown := ch.last
 	if ch.bytes == nil {
-		cm.Op, cm.Bytes = Delete, ch.last.Bytes()
-		if ch.last != cur {
-			cm.Old = ch.last
-		}
-		c.tree.Delete(cur)
-		delete(c.beats, ch.key)
-		c.recordLocked(ch.kind, cm)
-		return ch.last, c.rev, nil
-	}
-	e := &Entry{Rev: c.rev, Created: c.rev, kind: ch.kind, key: ch.key, bytes: ch.bytes, expires: ch.expires, verify: c.opts.Verify}
-	if cur == nil {
-		cm.Op = Create
+		cm.Op, cm.Old, cm.Bytes = Delete, ch.last, ch.last.Bytes()
 	} else {
-		e.Created = cur.Created
+		shown = &Entry{Rev: cm.Rev, Created: cm.Rev, kind: ch.kind, key: ch.key, bytes: ch.bytes, expires: ch.expires, verify: c.opts.Verify}
+		if cur == nil {
+			cm.Op = Create
+		} else {
+			shown.Created = cur.Created
+		}
+		cm.Bytes, cm.New = ch.bytes, shown
 	}
-	cm.Bytes, cm.New = e.bytes, e
-	c.tree.ReplaceOrInsert(e)
-	if !e.expires.IsZero() {
-		c.expiries.push(expiry{at: e.expires, key: e.key})
-		c.due.Store(c.expiries[0].at.UnixNano())
+	if err := c.journalLocked(cm); err != nil {
+		return nil, 0, err
 	}
-	c.recordLocked(ch.kind, cm)
-	return e, c.rev, nil
+	c.applyLocked(cm)
+	return shown, c.rev, nil
+}
+
+// applyLocked makes a commit the newest revision.
+func (c *Cluster) applyLocked(cm *Commit) {
+	c.rev = cm.Rev
+	if cm.Op == Delete {
+		c.tree.Delete(cm.Old)
+		delete(c.beats, cm.Key)
+	} else {
+		c.tree.ReplaceOrInsert(cm.New)
+		c.expiresLocked(cm.New)
+	}
+	c.recordLocked(cm.kind(), cm)
+}
+
+// expiresLocked has an entry end when its time to live has passed.
+func (c *Cluster) expiresLocked(e *Entry) {
+	if e.expires.IsZero() {
+		return
+	}
+	c.expiries.push(expiry{at: e.expires, key: e.key})
+	c.due.Store(c.expiries[0].at.UnixNano())
 }
 
 func (c *Cluster) recordLocked(k *Kind, cm *Commit) {
@@ -381,6 +403,14 @@ func (ks *Kinds) Get(gr schema.GroupResource) (*Kind, bool) {
 	ks.mu.RLock()
 	defer ks.mu.RUnlock()
 	k, ok := ks.byGR[gr]
+	return k, ok
+}
+
+// prefix returns the kind that is stored below a prefix.
+func (ks *Kinds) prefix(p string) (*Kind, bool) {
+	ks.mu.RLock()
+	defer ks.mu.RUnlock()
+	k, ok := ks.byPrefix[p]
 	return k, ok
 }
 

@@ -151,8 +151,11 @@ func (e *Entry) decode() (runtime.Object, error) {
 	return obj, nil
 }
 
-// release drops the decoded forms of a superseded entry; the log then holds its bytes alone.
+// release drops the decoded forms of a superseded entry; the log then holds its bytes alone. A derived state has nothing else.
 func (e *Entry) release() {
+	if e.derived {
+		return
+	}
 	e.external.Store(nil)
 	e.internal.Store(nil)
 }

@@ -54,7 +54,8 @@ func (c *Cluster) expire() {
 			continue // deleted or extended in between
 		}
 		cause := Cause{Kind: CauseTick, Component: "store", Detail: "time to live passed", Parent: e.Rev}
-		if _, _, err := c.commitLocked(change{kind: e.kind, key: x.key, expect: e, last: e, cause: cause}); err != nil {
+		if _, _, err := c.commitLocked(change{kind: e.kind, key: x.key, expect: e, last: c.viewLocked(e), cause: cause}); err != nil {
+			c.expiries.push(x) // the journal takes nothing now: it ends when it does
 			break
 		}
 	}

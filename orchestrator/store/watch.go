@@ -82,7 +82,7 @@ func (c *Cluster) subscribe(w *watcher, rv int64, initial bool) error {
 	defer c.mu.Unlock()
 	switch {
 	case c.closed:
-		return apierrors.NewServiceUnavailable("the cluster " + c.opts.ID + " is gone")
+		return c.errGone()
 	case c.opts.MaxWatches > 0 && c.watches >= c.opts.MaxWatches:
 		return apierrors.NewTooManyRequests(fmt.Sprintf("exceeded the limit of %d watches in this cluster", c.opts.MaxWatches), 1)
 	case initial && rv > c.rev:
@@ -206,7 +206,7 @@ func (w *watcher) next() ([]*Commit, *apierrors.StatusError) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
-		return nil, apierrors.NewServiceUnavailable("the cluster " + c.opts.ID + " is gone")
+		return nil, c.errGone()
 	}
 	if w.lagged {
 		return nil, apierrors.NewResourceExpired("The resourceVersion for the provided watch is too old.")
