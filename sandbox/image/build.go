@@ -225,7 +225,7 @@ func layerBlob(files []File, when time.Time, pack Packer) (Blob, error) {
 	return l, nil
 }
 
-// Add puts a built image and offers it in a scope under the names.
+// Add puts a built image for the life of the process and offers it in a scope under the names.
 func (s *Store) Add(scope string, b *Built, names ...string) (*Image, error) {
 	for _, l := range b.Layers {
 		s.Content.Put(l.Data)

@@ -37,6 +37,8 @@ type Source interface {
 type ContentConfig struct {
 	// CacheDir holds uncompressed layers as files that are mapped; "" = they are kept on the heap.
 	CacheDir string
+	// BlobDir holds what is written by a Writer, one file a blob; "" = on the heap.
+	BlobDir string
 	Sources  []Source
 	Limits   Limits
 }
@@ -46,10 +48,14 @@ type Content struct {
 	cfg ContentConfig // immutable
 
 	mu    sync.Mutex
-	blobs map[string][]byte // guarded by mu
-	trees map[string]*tree  // guarded by mu; by diff id
+	blobs map[string]*blob  // guarded by mu
+	trees map[treeKey]*tree // guarded by mu
 	maps  [][]byte          // guarded by mu; what Close unmaps
 }
+
+// treeKey is a blob with what it unpacks to. A stranger's configuration may name any diff id beside any blob: a tree is given only
+// to the pair that was seen to match, or naming another lab's diff id would be enough to read its layer.
+type treeKey struct{ digest, diffID string }
 
 // tree is a layer that is being made or was made.
 type tree struct {
@@ -61,38 +67,13 @@ type tree struct {
 // NewContent makes an empty store above the sources.
 func NewContent(cfg ContentConfig) *Content {
 	cfg.Limits = cfg.Limits.withDefaults()
-	return &Content{cfg: cfg, blobs: map[string][]byte{}, trees: map[string]*tree{}}
+	return &Content{cfg: cfg, blobs: map[string]*blob{}, trees: map[treeKey]*tree{}}
 }
 
 // DigestOf is "sha256:…" of b.
 func DigestOf(b []byte) string {
 	s := sha256.Sum256(b)
 	return "sha256:" + hex.EncodeToString(s[:])
-}
-
-// Put keeps a blob and tells its digest. b must not change any more.
-func (c *Content) Put(b []byte) string {
-	d := DigestOf(b)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.blobs[d] = b
-	return d
-}
-
-// Open opens a blob. ErrNoBlob.
-func (c *Content) Open(digest string) (io.ReadCloser, error) {
-	c.mu.Lock()
-	b, ok := c.blobs[digest]
-	c.mu.Unlock()
-	if ok {
-		return io.NopCloser(bytes.NewReader(b)), nil
-	}
-	for _, s := range c.cfg.Sources {
-		if r, err := s.Open(digest); err == nil || !errors.Is(err, ErrNoBlob) {
-			return r, err
-		}
-	}
-	return nil, fmt.Errorf("%s: %w", digest, ErrNoBlob)
 }
 
 // maxMeta bounds manifests and configurations.
@@ -111,7 +92,7 @@ func (c *Content) Read(digest string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", digest, err)
 	case len(b) > maxMeta:
 		return nil, fmt.Errorf("%s: larger than %d bytes", digest, maxMeta)
-	case DigestOf(b) != digest:
+	case !matches(b, digest):
 		return nil, fmt.Errorf("%s: %w", digest, ErrDigest)
 	}
 	return b, nil
@@ -119,18 +100,19 @@ func (c *Content) Read(digest string) ([]byte, error) {
 
 // Tree is the unpacked layer. It is made at the first call and shared from then on; a failure is tried again at the next.
 func (c *Content) Tree(l Layer) (*vfs.Layer, error) {
+	key := treeKey{l.Digest, l.DiffID}
 	c.mu.Lock()
-	t, ok := c.trees[l.DiffID]
+	t, ok := c.trees[key]
 	if !ok {
 		t = &tree{}
-		c.trees[l.DiffID] = t
+		c.trees[key] = t
 	}
 	c.mu.Unlock()
 	t.once.Do(func() { t.layer, t.err = c.unpack(l) })
 	if t.err != nil {
 		c.mu.Lock()
-		if c.trees[l.DiffID] == t {
-			delete(c.trees, l.DiffID)
+		if c.trees[key] == t {
+			delete(c.trees, key)
 		}
 		c.mu.Unlock()
 		return nil, fmt.Errorf("layer %s: %w", l.Digest, t.err)
@@ -154,9 +136,11 @@ func (c *Content) unpack(l Layer) (*vfs.Layer, error) {
 
 // archive is the uncompressed layer: mapped from the cache directory, or on the heap.
 func (c *Content) archive(l Layer) ([]byte, error) {
-	hexID, ok := strings.CutPrefix(l.DiffID, "sha256:")
-	if raw, err := hex.DecodeString(hexID); !ok || err != nil || len(raw) != sha256.Size {
+	if !strings.HasPrefix(l.DiffID, "sha256:") || !ValidDigest(l.DiffID) {
 		return nil, fmt.Errorf("diff id %q is no sha256", l.DiffID)
+	}
+	if !ValidDigest(l.Digest) {
+		return nil, fmt.Errorf("digest %q: %w", l.Digest, ErrDigest)
 	}
 	if c.cfg.CacheDir == "" {
 		var buf bytes.Buffer
@@ -165,7 +149,7 @@ func (c *Content) archive(l Layer) ([]byte, error) {
 		}
 		return buf.Bytes(), nil
 	}
-	name := filepath.Join(c.cfg.CacheDir, "sha256-"+hexID+".tar")
+	name := c.cacheFile(treeKey{l.Digest, l.DiffID})
 	if b, err := c.mapFile(name); err == nil {
 		return b, nil
 	}
@@ -173,6 +157,11 @@ func (c *Content) archive(l Layer) ([]byte, error) {
 		return nil, err
 	}
 	return c.mapFile(name)
+}
+
+// cacheFile names both digests, so that the file proves that they belong together.
+func (c *Content) cacheFile(k treeKey) string {
+	return filepath.Join(c.cfg.CacheDir, strings.ReplaceAll(k.diffID+"-of-"+k.digest, ":", "-")+".tar")
 }
 
 // fill writes the cache file under another name first, so that a whole one or none is there.
@@ -271,5 +260,5 @@ func (c *Content) Close() {
 	for _, m := range c.maps {
 		_ = syscall.Munmap(m) // it was mapped by us
 	}
-	c.maps, c.trees = nil, map[string]*tree{}
+	c.maps, c.trees = nil, map[treeKey]*tree{}
 }

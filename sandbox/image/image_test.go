@@ -186,7 +186,7 @@ func TestCorruptContent(t *testing.T) {
 		bad.Layers = append([]Blob(nil), b.Layers...)
 		row.spoil(&bad)
 		if bad.Layers[0].Data != nil {
-			c.blobs[b.Layers[0].Digest] = bad.Layers[0].Data
+			c.blobs[b.Layers[0].Digest] = &blob{data: bad.Layers[0].Data}
 		}
 		_, err := c.Tree(b.Layers[0].Layer)
 		if !errors.Is(err, row.want) {

@@ -80,20 +80,29 @@ func (l *Local) Pull(ctx context.Context, name string, progress func(Progress)) 
 		}
 		progress(Progress{layer.Digest, LayerComplete, layer.Size, layer.Size})
 	}
-	l.add(r, i)
+	if err := l.add(i, r); err != nil {
+		return nil, err
+	}
 	return i, nil
 }
 
-func (l *Local) add(r Ref, i *Image) {
+// add makes an image present under names. The content's and the Charger's errors.
+func (l *Local) add(i *Image, names ...Ref) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.images[i.Digest] == nil {
+		if err := l.store.holdImage(l.scope, i); err != nil {
+			return err
+		}
 		l.images[i.Digest] = i
 		for _, layer := range i.Layers {
 			l.layers[layer.DiffID]++
 		}
 	}
-	l.names[r.String()] = i.Digest
+	for _, r := range names {
+		l.names[r.String()] = i.Digest
+	}
+	return nil
 }
 
 // Find looks an image up by name, manifest digest, image id, or an unambiguous beginning of the id's hex of at least 12 digits. ErrNotPresent.
@@ -214,6 +223,7 @@ func (l *Local) Remove(name string) error {
 		}
 	}
 	delete(l.images, i.Digest)
+	l.store.releaseImage(l.scope, i)
 	for _, layer := range i.Layers {
 		if l.layers[layer.DiffID]--; l.layers[layer.DiffID] == 0 {
 			delete(l.layers, layer.DiffID)

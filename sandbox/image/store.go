@@ -16,16 +16,17 @@ type Store struct {
 	Content *Content
 
 	mu     sync.RWMutex
-	names  map[string]map[string]map[string]string // guarded by mu; scope → repository → tag → digest of a manifest or index
-	images map[string]*Image                       // guarded by mu; by digest asked for
+	scopes map[string]*scope // guarded by mu
+	images map[string]*Image // guarded by mu; by digest asked for
 }
 
 // NewStore has no names.
 func NewStore(c *Content) *Store {
-	return &Store{Content: c, names: map[string]map[string]map[string]string{}, images: map[string]*Image{}}
+	return &Store{Content: c, scopes: map[string]*scope{}, images: map[string]*Image{}}
 }
 
-// Tag offers a manifest under a name in a scope. The name must have a tag.
+// Tag offers a manifest that is in the content, with all that it names, under a name in a scope. The name must have a tag. It is for
+// whoever assembles a lab; what a lab writes goes through its Scope.
 func (s *Store) Tag(scope, name, digest string) error {
 	r, err := ParseRef(name)
 	if err != nil {
@@ -34,25 +35,55 @@ func (s *Store) Tag(scope, name, digest string) error {
 	if r.Tag == "" {
 		return fmt.Errorf("%s has no tag", name)
 	}
+	if scope != "" {
+		return s.tagWhole(scope, r, digest)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	repos := s.names[scope]
-	if repos == nil {
-		repos = map[string]map[string]string{}
-		s.names[scope] = repos
-	}
-	if repos[r.Repository()] == nil {
-		repos[r.Repository()] = map[string]string{}
-	}
-	repos[r.Repository()][r.Tag] = digest
+	repo := s.scopeLocked(scope).repositoryLocked(r.Repository())
+	repo.tags[r.Tag] = digest
+	repo.unread = append(repo.unread, digest)
 	return nil
 }
 
-// Drop forgets all names of a scope: a lab ended.
+// tagWhole links a manifest, what it names, and the tag.
+func (s *Store) tagWhole(scope string, r Ref, digest string) error {
+	found := map[string]Manifest{}
+	s.reach(digest, found, 0)
+	if len(found) == 0 {
+		return fmt.Errorf("tag %s: manifest %s: %w", r, digest, ErrNoBlob)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, sc := s.Scope(scope), s.scopeLocked(scope)
+	for _, d := range sortedKeys(found) {
+		for _, b := range found[d].Blobs {
+			if err := v.linkLocked(sc, r.Repository(), b.Digest, b.Size, 0); err != nil {
+				return fmt.Errorf("tag %s: %w", r, err)
+			}
+		}
+		if err := s.adoptLocked(sc, r.Repository(), found[d]); err != nil {
+			return fmt.Errorf("tag %s: %w", r, err)
+		}
+	}
+	return sc.tagLocked(r.Repository(), r.Tag, digest)
+}
+
+// Drop forgets a scope: a lab ended. Its content is released and its charge given back.
 func (s *Store) Drop(scope string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.names, scope)
+	sc := s.scopes[scope]
+	if sc == nil {
+		return
+	}
+	delete(s.scopes, scope)
+	sc.dropped = true
+	for d := range sc.held {
+		s.forgetLocked(d)
+	}
+	sc.held = nil
+	_ = sc.chargeLocked(-sc.used) // giving back never fails
 }
 
 // Names lists what a scope is offered, complete with tags, in order.
@@ -60,10 +91,10 @@ func (s *Store) Names(scope string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var l []string
-	for _, sc := range scopes(scope) {
-		for repo, tags := range s.names[sc] {
-			for tag := range tags {
-				l = append(l, repo+":"+tag)
+	for _, sc := range s.viewLocked(scope) {
+		for name, repo := range sc.repos {
+			for tag := range repo.tags {
+				l = append(l, name+":"+tag)
 			}
 		}
 	}
@@ -71,26 +102,30 @@ func (s *Store) Names(scope string) []string {
 	return slices.Compact(l)
 }
 
-func scopes(scope string) []string {
-	if scope == "" {
-		return []string{""}
-	}
-	return []string{scope, ""}
-}
-
 // Resolve finds the digest that a name stands for in a scope. The error is a *NotFoundError.
 func (s *Store) Resolve(r Ref, scope string) (string, error) {
+	if r.Digest != "" {
+		s.Scope(scope).follow(r.Repository())
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	tags := map[string]string{}
-	for _, sc := range scopes(scope) {
-		for tag, d := range s.names[sc][r.Repository()] {
+	tags, known := map[string]string{}, false
+	for _, sc := range s.viewLocked(scope) {
+		repo := sc.repos[r.Repository()]
+		if repo == nil {
+			continue
+		}
+		known = true
+		if _, ok := repo.manifests[r.Digest]; ok {
+			return r.Digest, nil
+		}
+		for tag, d := range repo.tags {
 			if _, ok := tags[tag]; !ok {
 				tags[tag] = d
 			}
 		}
 	}
-	if len(tags) == 0 {
+	if !known {
 		return "", &NotFoundError{Ref: r, Repositories: s.familiarLocked(scope)}
 	}
 	if r.Digest != "" {
@@ -99,19 +134,17 @@ func (s *Store) Resolve(r Ref, scope string) (string, error) {
 				return d, nil
 			}
 		}
-		return "", &NotFoundError{Ref: r, Tags: sortedKeys(tags)}
-	}
-	if d, ok := tags[r.Tag]; ok {
+	} else if d, ok := tags[r.Tag]; ok {
 		return d, nil
 	}
-	return "", &NotFoundError{Ref: r, Tags: sortedKeys(tags)}
+	return "", &NotFoundError{Ref: r, Known: true, Tags: sortedKeys(tags)}
 }
 
 // familiarLocked is the short names of all repositories of a scope.
 func (s *Store) familiarLocked(scope string) []string {
 	var l []string
-	for _, sc := range scopes(scope) {
-		for repo := range s.names[sc] {
+	for _, sc := range s.viewLocked(scope) {
+		for repo := range sc.repos {
 			l = append(l, familiarRepository(repo))
 		}
 	}
@@ -128,25 +161,38 @@ func familiarRepository(repo string) string {
 type NotFoundError struct {
 	Ref          Ref
 	Repositories []string // those that exist, when the repository does not
-	Tags         []string // those that exist, when the repository does
+	Known        bool     // the repository exists
+	Tags         []string // its tags
 }
 
 // Error is one sentence with the names that would work.
 func (e *NotFoundError) Error() string {
 	name := familiarRepository(e.Ref.Repository())
-	if len(e.Tags) > 0 {
+	if e.Known {
 		what := fmt.Sprintf("tag %q", e.Ref.Tag)
 		if e.Ref.Digest != "" {
 			what = "digest " + e.Ref.Digest
 		}
-		return fmt.Sprintf("%s: not found: this lab's catalogue has no %s of %s, it has %s", e.Ref, what, name, strings.Join(e.Tags, ", "))
+		if len(e.Tags) == 0 {
+			return fmt.Sprintf("%s: not found: this lab's catalogue has no %s of %s, which has no tag", e.Ref, what, name)
+		}
+		return fmt.Sprintf("%s: not found: this lab's catalogue has no %s of %s, it has %s", e.Ref, what, name, shorten(e.Tags))
 	}
 	hint := ""
 	if near := nearest(name, e.Repositories); near != "" {
 		hint = fmt.Sprintf(" (did you mean %q?)", near)
 	}
 	return fmt.Sprintf("%s: not found: %q is not in this lab's catalogue%s. It has %s; images here are built with the lab as WebAssembly, nothing is fetched from outside: see 'drydock differences'",
-		e.Ref, name, hint, strings.Join(e.Repositories, ", "))
+		e.Ref, name, hint, shorten(e.Repositories))
+}
+
+// shorten lists names; of very many the first.
+func shorten(names []string) string {
+	const most = 60
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 // nearest is the name at most two edits away, "" when there is none.
@@ -248,6 +294,11 @@ func (s *Store) loadImage(digest string, m *v1.Manifest) (*Image, error) {
 	}
 	if len(c.RootFS.DiffIDs) != len(m.Layers) || len(m.Layers) > 128 {
 		return nil, fmt.Errorf("image %s: %d layers and %d diff ids", digest, len(m.Layers), len(c.RootFS.DiffIDs))
+	}
+	for _, l := range m.Layers {
+		if !l.MediaType.IsDistributable() { // nobody had to have it to push the manifest: it may be another lab's
+			return nil, fmt.Errorf("image %s: layer %s of media type %q is not distributed by registries", digest, l.Digest, l.MediaType)
+		}
 	}
 	i := &Image{Digest: digest, ID: id, Created: c.Created.Time, Size: int64(len(b)), content: s.Content}
 	i.Config, i.Platform = parseConfig(c)
