@@ -39,8 +39,8 @@ type ContentConfig struct {
 	CacheDir string
 	// BlobDir holds what is written by a Writer, one file a blob; "" = on the heap.
 	BlobDir string
-	Sources  []Source
-	Limits   Limits
+	Sources []Source
+	Limits  Limits
 }
 
 // Content is blobs by digest and the trees of layers, for all labs of the process.
