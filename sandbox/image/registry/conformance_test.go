@@ -19,11 +19,7 @@ func TestConformance(t *testing.T) {
 		t.Skip("builds another module")
 	}
 	suite := filepath.Join(t.TempDir(), "suite")
-	build := exec.Command("go", "build", "-o", suite, "github.com/opencontainers/distribution-spec/conformance")
-	build.Dir = "conformance"
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the suite: %v\n%s", err, out)
-	}
+	buildTool(t, suite, "github.com/opencontainers/distribution-spec/conformance")
 	for _, row := range []struct {
 		name, blobs string
 		login       bool

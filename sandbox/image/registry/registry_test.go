@@ -52,7 +52,10 @@ type bench struct {
 
 func newBench(t testing.TB) *bench {
 	b := &bench{t: t, store: image.NewStore(image.NewContent(image.ContentConfig{})), disk: &quota{limit: 1 << 20}, now: time.Unix(1e9, 0)}
-	b.nginx = built(t, "nginx")
+	var err error
+	if b.nginx, err = nginxImage(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := b.store.Add("", b.nginx, "nginx:1.28"); err != nil {
 		t.Fatal(err)
 	}
@@ -63,15 +66,11 @@ func newBench(t testing.TB) *bench {
 	return b
 }
 
-func built(t testing.TB, text string) *image.Built {
-	t.Helper()
-	r := image.Recipe{Created: time.Unix(1e9, 0), Layers: [][]image.File{{{Path: "base", Data: []byte("shared")}}, {{Path: "text", Data: []byte(text)}}}}
-	b, err := r.Assemble(image.Zstd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
+// nginxImage is the catalogue's image, built once: packing is slow.
+var nginxImage = sync.OnceValues(func() (*image.Built, error) {
+	r := image.Recipe{Created: time.Unix(1e9, 0), Layers: [][]image.File{{{Path: "base", Data: []byte("shared")}}, {{Path: "text", Data: []byte("nginx")}}}}
+	return r.Assemble(image.Zstd)
+})
 
 // do sends a request; headers are "Name: value".
 func (b *bench) do(g http.Handler, method, path, body string, headers ...string) *httptest.ResponseRecorder {
