@@ -69,8 +69,21 @@ func (c *Content) Put(b []byte) string {
 	return d
 }
 
-// putHeld keeps a blob under a digest that it was seen to match and holds it once.
-func (c *Content) putHeld(digest string, b []byte) {
+// putHeld writes a blob and holds it once. ErrDigest.
+func (c *Content) putHeld(digest string, b []byte) error {
+	w, err := c.newWriter()
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(b); err != nil {
+		w.close()
+		return err
+	}
+	return w.commit(digest)
+}
+
+// keepInMemory keeps a blob that matches its digest and holds it once.
+func (c *Content) keepInMemory(digest string, b []byte) {
 	if c.inSource(digest) {
 		return
 	}
@@ -190,6 +203,9 @@ func (c *Content) size(digest string) (int64, error) {
 	return r.Seek(0, io.SeekEnd)
 }
 
+// uploadPrefix begins the names of files that are no blobs yet.
+const uploadPrefix = "upload-"
+
 // writer takes a blob whose digest is known at the end.
 type writer struct {
 	c *Content
@@ -211,7 +227,7 @@ func (c *Content) newWriter() (*writer, error) {
 		return nil, err
 	}
 	var err error
-	w.file, err = os.CreateTemp(c.cfg.BlobDir, "upload-*")
+	w.file, err = os.CreateTemp(c.cfg.BlobDir, uploadPrefix+"*")
 	return w, err
 }
 
@@ -260,7 +276,7 @@ func (w *writer) commit(digest string) error {
 		return err
 	}
 	if w.file == nil {
-		w.c.putHeld(digest, w.buf.Bytes())
+		w.c.keepInMemory(digest, w.buf.Bytes())
 		return nil
 	}
 	if w.c.inSource(digest) {

@@ -206,14 +206,17 @@ func (v *Scope) PutManifest(repo, digest, contentType string, b []byte, tags ...
 	}
 	m.Digest = digest
 	v.follow(repo)
+	defer v.changed(repo)
+	if err := v.store.Content.putHeld(digest, b); err != nil {
+		return Manifest{}, fmt.Errorf("manifest: %w", err)
+	}
 	v.store.mu.Lock()
 	defer v.store.mu.Unlock()
+	defer v.store.forgetLocked(digest) // putHeld's hold
 	if missing := v.missingLocked(repo, m); len(missing) > 0 {
 		return Manifest{}, &MissingError{missing}
 	}
 	sc := v.store.scopeLocked(v.id)
-	v.store.Content.putHeld(digest, b)
-	defer v.store.forgetLocked(digest) // putHeld's hold
 	if err := v.store.adoptLocked(sc, repo, m); err != nil {
 		return Manifest{}, err
 	}
@@ -269,6 +272,7 @@ func (sc *scope) tagLocked(repo, tag, digest string) error {
 
 // DeleteTag removes a tag; the manifest stays. *NotFoundError, ErrCatalogue.
 func (v *Scope) DeleteTag(r Ref) error {
+	defer v.changed(r.Repository())
 	v.store.mu.Lock()
 	defer v.store.mu.Unlock()
 	if sc := v.store.scopes[v.id]; sc != nil && sc.repos[r.Repository()] != nil {
@@ -288,6 +292,7 @@ func (v *Scope) DeleteTag(r Ref) error {
 // DeleteManifest removes a manifest and the tags that name it; blobs stay until they are deleted or collected. *NotFoundError, ErrCatalogue.
 func (v *Scope) DeleteManifest(r Ref) error {
 	v.follow(r.Repository())
+	defer v.changed(r.Repository())
 	v.store.mu.Lock()
 	defer v.store.mu.Unlock()
 	sc := v.store.scopes[v.id]

@@ -60,27 +60,26 @@ func (l *Local) Push(ctx context.Context, name string, progress func(Progress)) 
 // Put makes an image that was built or loaded present under names, or under none. Layers without Data must be in the content.
 // Errors: *InvalidNameError, what is wrong with the content, the Charger's.
 func (l *Local) Put(b *Built, names ...string) (*Image, error) {
-	held := map[string][]byte{DigestOf(b.Config): b.Config, b.Digest: b.Manifest}
+	blobs := map[string][]byte{DigestOf(b.Config): b.Config, b.Digest: b.Manifest}
 	for _, layer := range b.Layers {
 		if layer.Data != nil {
-			held[layer.Digest] = layer.Data
+			blobs[layer.Digest] = layer.Data
 		}
 	}
-	for d, data := range held {
-		if !matches(data, d) {
-			return nil, fmt.Errorf("%s: %w", d, ErrDigest)
-		}
-	}
-	for d, data := range held {
-		l.store.Content.putHeld(d, data)
-	}
+	var held []string
 	defer func() {
 		l.store.mu.Lock()
 		defer l.store.mu.Unlock()
-		for d := range held {
+		for _, d := range held {
 			l.store.forgetLocked(d)
 		}
 	}()
+	for d, data := range blobs {
+		if err := l.store.Content.putHeld(d, data); err != nil {
+			return nil, err
+		}
+		held = append(held, d)
+	}
 	i, err := l.store.Image(b.Digest)
 	if err != nil {
 		return nil, err

@@ -54,6 +54,9 @@ func (r *repository) empty() bool { return len(r.tags)+len(r.manifests)+len(r.bl
 type ScopeConfig struct {
 	Charger vfs.Charger // pays for what the lab writes; nil = nobody
 	Clock   vfs.Clock   // nil = wall clock
+	// Changed is told that a repository of the lab's own is another, before the request that did it is answered: the place for a journal.
+	// Nothing is locked. nil = nobody.
+	Changed func(repo string)
 }
 
 // Scope is what one lab's registries read and write. Safe for concurrent use.
@@ -107,6 +110,19 @@ func (sc *scope) repositoryLocked(name string) *repository {
 		sc.repos[name] = r
 	}
 	return r
+}
+
+// changed tells the journal. Nothing may be locked.
+func (v *Scope) changed(repo string) {
+	v.store.mu.RLock()
+	var tell func(string)
+	if sc := v.store.scopes[v.id]; sc != nil {
+		tell = sc.cfg.Changed
+	}
+	v.store.mu.RUnlock()
+	if tell != nil {
+		tell(repo)
+	}
 }
 
 func (sc *scope) now() time.Time {
@@ -276,6 +292,7 @@ func (v *Scope) names(from string) []string {
 
 // link puts a blob that the content has into a repository.
 func (v *Scope) link(repo, digest string, size int64) error {
+	defer v.changed(repo)
 	v.store.mu.Lock()
 	defer v.store.mu.Unlock()
 	return v.linkLocked(v.store.scopeLocked(v.id), repo, digest, size, 0)
@@ -301,6 +318,7 @@ func (v *Scope) linkLocked(sc *scope, repo, digest string, size, paid int64) err
 // DeleteBlob takes a blob out of a repository. ErrNoBlob, ErrCatalogue.
 func (v *Scope) DeleteBlob(repo, digest string) error {
 	v.follow(repo)
+	defer v.changed(repo)
 	v.store.mu.Lock()
 	defer v.store.mu.Unlock()
 	if sc := v.store.scopes[v.id]; sc != nil && sc.repos[repo] != nil {
@@ -328,6 +346,12 @@ func (v *Scope) unlinkLocked(sc *scope, repo, digest string) {
 // Collect deletes blobs that no manifest of their repository names and that came at least age ago (`registry garbage-collect`),
 // and tells how many bytes the lab was given back.
 func (v *Scope) Collect(age time.Duration) int64 {
+	var changed []string
+	defer func() {
+		for _, repo := range changed {
+			v.changed(repo)
+		}
+	}()
 	v.store.mu.Lock()
 	defer v.store.mu.Unlock()
 	sc := v.store.scopes[v.id]
@@ -345,9 +369,11 @@ func (v *Scope) Collect(age time.Duration) int64 {
 		for d, l := range r.blobs {
 			if !named[d] && sc.now().Sub(l.at) >= age {
 				v.unlinkLocked(sc, name, d)
+				changed = append(changed, name)
 			}
 		}
 	}
+	changed = slices.Compact(changed)
 	return before - sc.used
 }
 
@@ -424,6 +450,7 @@ func (u *Upload) Commit(repo, digest string) error {
 		u.Cancel()
 		return err
 	}
+	defer u.v.changed(repo)
 	s := u.v.store
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -170,7 +170,8 @@ func (g *Registry) receive(w http.ResponseWriter, r *http.Request, p route, s *s
 	if left := g.cfg.MaxBlob - s.Size(); r.ContentLength > left {
 		return errorf(codeTooLarge, "blob is larger than %d bytes", g.cfg.MaxBlob)
 	}
-	_, err := io.CopyBuffer(receiver{s, g.cfg.Uploads}, struct{ io.Reader }{body}, make([]byte, 64<<10))
+	body = patient{body, http.NewResponseController(w), g.cfg.Uploads.cfg.Idle}
+	_, err := io.CopyBuffer(receiver{s, g.cfg.Uploads}, body, make([]byte, 64<<10))
 	var refused *receiveError
 	if errors.As(err, &refused) {
 		return refused.err
@@ -179,6 +180,23 @@ func (g *Registry) receive(w http.ResponseWriter, r *http.Request, p route, s *s
 		return errorf(codeUploadInvalid, "the body ended early: %v", err)
 	}
 	return nil
+}
+
+// patient reads a body whose every piece must come within idle, so that nobody holds a connection by sending nothing.
+type patient struct {
+	io.Reader
+	conn *http.ResponseController
+	idle time.Duration
+}
+
+// Read is the body's.
+func (p patient) Read(b []byte) (int, error) {
+	_ = p.conn.SetReadDeadline(time.Now().Add(p.idle)) // of a real connection, by its clock; what has none can't be held
+	n, err := p.Reader.Read(b)
+	if err != nil {
+		_ = p.conn.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // receiver writes to an upload, saying that it goes on.
