@@ -55,7 +55,7 @@ type shell struct {
 }
 
 func newShell(inv invocation, interactive bool) (*shell, error) {
-	s := &shell{name: inv.name, interactive: interactive, tty: -1, procs: map[int]*proc{}, signals: make(chan os.Signal, 64), struck: make(chan struct{}, 1), started: time.Now()}
+	s := &shell{name: inv.name, interactive: interactive, tty: -1, context: context.Background(), procs: map[int]*proc{}, signals: make(chan os.Signal, 64), struck: make(chan struct{}, 1), started: time.Now()}
 	s.parser = syntax.NewParser(syntax.Variant(syntax.LangBash))
 	signal.Notify(s.signals, syscall.SIGCHLD)
 	if interactive {
@@ -310,7 +310,7 @@ func (s *shell) sourceFile(path string) {
 	}
 }
 
-// interrupted is closed when the command line that runs is given up.
+// interrupted is closed when the command line that runs is given up; never while none runs, as when a program is asked for completions.
 func (s *shell) interrupted() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,7 +28,11 @@ type lab struct {
 	host    *kernel.Host
 	machine *kernel.Machine
 	view    *vfs.View
+	env     []string // more than environment
 }
+
+// environment is what every program of the tests has.
+var environment = []string{"PATH=/bin", "HOME=/root", "USER=root", "PROBE=p"}
 
 var shared struct {
 	once   sync.Once
@@ -196,7 +200,7 @@ func (l *lab) start(stdin string, hold bool, argv ...string) *process {
 	inR, inW := kernel.NewPipe()
 	outR, outW := kernel.NewPipe()
 	errR, errW := kernel.NewPipe()
-	proc, err := l.machine.Spawn(kernel.SpawnSpec{Path: argv[0], Args: argv, Dir: "/root", Env: []string{"PATH=/bin", "HOME=/root", "USER=root", "PROBE=p"},
+	proc, err := l.machine.Spawn(kernel.SpawnSpec{Path: argv[0], Args: argv, Dir: "/root", Env: append(l.env, environment...),
 		Files: []*kernel.FD{inR, outW, errW}})
 	inR.Close()
 	outW.Close()

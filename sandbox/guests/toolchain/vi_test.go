@@ -20,7 +20,7 @@ func (l *lab) at(t *testing.T, rows, cols uint16, argv ...string) *typist {
 	t.Helper()
 	tty := kernel.NewTTY(rows, cols)
 	fd := tty.FD()
-	p, err := l.machine.Spawn(kernel.SpawnSpec{Path: argv[0], Args: argv, Dir: "/root", TTY: tty, Setsid: true, Files: []*kernel.FD{fd, fd, fd}})
+	p, err := l.machine.Spawn(kernel.SpawnSpec{Path: argv[0], Args: argv, Dir: "/root", Env: append(l.env, environment...), TTY: tty, Setsid: true, Files: []*kernel.FD{fd, fd, fd}})
 	fd.Close()
 	if err != nil {
 		t.Fatal(err)

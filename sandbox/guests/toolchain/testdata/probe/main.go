@@ -34,7 +34,7 @@ func prepare() { prepared = fmt.Sprint("prepared with ", len(os.Args), " argumen
 var probes = map[string]func(args []string) error{
 	"start": start, "exec": execute, "signal": signals, "serve": serve, "get": get, "unix": unixSocket, "udp": udp, "lookup": lookup,
 	"files": files, "who": who, "terminal": terminal, "pipes": pipes, "exit": exit, "panic": crash, "deadlock": deadlock, "sleep": sleep,
-	"cat": cat, "epipe": epipe, "refused": refused, "goexec": replace,
+	"cat": cat, "epipe": epipe, "refused": refused, "goexec": replace, "relay": relay,
 }
 
 func main() {
@@ -256,6 +256,31 @@ func unixSocket(args []string) error {
 	_, err = os.Stat(args[0])
 	fmt.Println("removed:", errors.Is(err, fs.ErrNotExist))
 	return nil
+}
+
+// relay gives what listens at the TCP address args[1] the path args[0]: each connection with its ends, one after the other.
+func relay(args []string) error {
+	l, err := net.Listen("unix", args[0])
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening")
+	for {
+		near, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		far, err := net.Dial("tcp", args[1])
+		if err != nil {
+			return err
+		}
+		pass := func(to, from net.Conn) {
+			io.Copy(to, from)
+			to.(interface{ CloseWrite() error }).CloseWrite()
+		}
+		go pass(far, near)
+		go pass(near, far)
+	}
 }
 
 func lookup(args []string) error {
