@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -313,7 +314,7 @@ func runLab(o lab.Options, asJSON bool, args []string) (err error) {
 	if len(args) == 0 && !asJSON {
 		return shell(ctx, l)
 	}
-	config, remove, err := publish(host, l)
+	ends, remove, err := publish(host, l)
 	if err != nil {
 		return err
 	}
@@ -321,8 +322,9 @@ func runLab(o lab.Options, asJSON bool, args []string) (err error) {
 	if asJSON {
 		line, err := json.Marshal(struct {
 			Kubeconfig string   `json:"kubeconfig"`
+			DockerHost string   `json:"dockerHost"`
 			Nodes      []string `json:"nodes"`
-		}{config, l.Machines()[1:]})
+		}{ends.kubeconfig, ends.docker, l.Machines()[1:]})
 		if err != nil {
 			return err
 		}
@@ -337,42 +339,68 @@ func runLab(o lab.Options, asJSON bool, args []string) (err error) {
 		}
 	}
 	stop() // Ctrl-C is the command's from here on
-	return run(args, "KUBECONFIG="+config)
+	return run(args, "KUBECONFIG="+ends.kubeconfig, "DOCKER_HOST="+ends.docker, "DOCKER_BUILDKIT=0")
 }
 
-// publish has the lab's API server listen on loopback and writes a kubeconfig for it.
-func publish(host *lab.Host, l *lab.Lab) (config string, remove func(), err error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	go host.Gate().Serve(ln) // ends with the gate
+// ends are where clients on this machine find a lab.
+type ends struct {
+	kubeconfig string // a file
+	docker     string // unix:///…
+}
+
+// publish gives a lab's API a port and its Docker host a socket on this machine; remove takes them back.
+func publish(host *lab.Host, l *lab.Lab) (e ends, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "drydock-lab-")
 	if err != nil {
-		ln.Close()
-		return "", nil, err
+		return e, nil, err
 	}
+	var open []io.Closer
 	remove = func() {
-		ln.Close()
+		for _, c := range open {
+			c.Close()
+		}
 		os.RemoveAll(dir)
 	}
-	text, err := l.Kubeconfig("https://" + ln.Addr().String())
-	if err == nil {
-		config = filepath.Join(dir, "kubeconfig")
-		err = os.WriteFile(config, text, 0o600)
-	}
+	defer func() {
+		if err != nil {
+			remove()
+		}
+	}()
+	api, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		remove()
-		return "", nil, err
+		return e, nil, err
 	}
-	return config, remove, nil
+	open = append(open, api)
+	go host.Gate().Serve(api) // ends with the gate
+	text, err := l.Kubeconfig("https://" + api.Addr().String())
+	if err != nil {
+		return e, nil, err
+	}
+	e.kubeconfig = filepath.Join(dir, "kubeconfig")
+	if err := os.WriteFile(e.kubeconfig, text, 0o600); err != nil {
+		return e, nil, err
+	}
+	engine, err := l.Docker()
+	if err != nil {
+		return e, nil, err
+	}
+	socket := filepath.Join(dir, "docker.sock") // the folder is this user's alone
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		return e, nil, err
+	}
+	srv := &http.Server{Handler: engine, ReadHeaderTimeout: 15 * time.Second}
+	open = append(open, srv)
+	go srv.Serve(ln) // ends with srv.Close
+	e.docker = "unix://" + socket
+	return e, remove, nil
 }
 
 // run runs a command on this machine and leaves with its exit code, or as a shell does when it cannot be started.
-func run(args []string, env string) error {
+func run(args []string, env ...string) error {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), env)
+	cmd.Env = append(os.Environ(), env...)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	defer signal.Stop(signals)

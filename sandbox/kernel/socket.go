@@ -345,6 +345,39 @@ func (s *Socket) wildcard() netip.Addr {
 	return netip.IPv4Unspecified()
 }
 
+// ListenUnix makes a unix socket in the machine's files that host code answers at, with the mode and owner given. The listener's owner closes it; the
+// machine forgets the socket when it is off. EADDRINUSE when something of that name is there.
+func (m *Machine) ListenUnix(path string, mode, uid, gid uint32) (*network.Listener, error) {
+	v := *m.cfg.Root
+	v.Cred, v.Umask = vfs.Root, 0
+	if err := v.Mknod(nil, path, vfs.ModeSocket|mode, 0); err != nil {
+		if err == syscall.EEXIST {
+			return nil, syscall.EADDRINUSE
+		}
+		return nil, err
+	}
+	if err := v.Chown(nil, path, uid, gid, false); err != nil {
+		return nil, err
+	}
+	f, err := v.Open(nil, path, vfs.O_PATH, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	u := &unixListener{key: m.cfg.Hostname + ":" + path}
+	l, err := m.cfg.Fabric.ListenUnix(u.key, unixBacklog)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	m.unix[f.Node()] = u
+	m.mu.Unlock()
+	return l, nil
+}
+
+// unixBacklog is how many connections wait for host code to take them.
+const unixBacklog = 128
+
 func (p *Process) listenUnixLocked(s *Socket, backlog int) error {
 	if s.unixNode == nil {
 		return syscall.EDESTADDRREQ

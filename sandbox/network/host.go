@@ -238,9 +238,14 @@ func (s *Stack) Serve(addr netip.AddrPort, limit int, handle func(net.Conn)) (io
 	if err != nil {
 		return nil, opError("listen", addr, err)
 	}
+	return ServeListener(l, limit, handle), nil
+}
+
+// ServeListener is Serve for a listener that is there.
+func ServeListener(l *Listener, limit int, handle func(net.Conn)) io.Closer {
 	v := &service{l: l, handle: handle, limit: limit}
 	l.Watch(v.pump)
-	return v, nil
+	return v
 }
 
 type service struct {

@@ -9,6 +9,7 @@ package lab
 //	processes                            256   fork and spawn answer EAGAIN
 //	disk: upper layers, volumes        1 GiB   writes answer ENOSPC
 //	nodes, control-plane included         50   NewLab is refused
+//	Docker containers, stopped ones too    500   507 from the Docker host
 //	API objects                       20,000   403, as a quota's
 //	watches                              200   429 with Retry-After
 //	API requests in flight               100   429 with Retry-After
@@ -27,6 +28,7 @@ type Limits struct {
 	Processes   int64
 	Disk        int64 // bytes
 	Nodes       int
+	Containers  int
 	Objects     int
 	Watches     int
 	InFlight    int
@@ -38,7 +40,7 @@ type Limits struct {
 
 // DefaultLimits are those of the table.
 var DefaultLimits = Limits{
-	Labs: 200, Memory: 256 << 20, CPUs: 1, Processes: 256, Disk: 1 << 30, Nodes: 50, Objects: 20_000, Watches: 200, InFlight: 100, Streams: 200,
+	Labs: 200, Memory: 256 << 20, CPUs: 1, Processes: 256, Disk: 1 << 30, Nodes: 50, Containers: 500, Objects: 20_000, Watches: 200, InFlight: 100, Streams: 200,
 	History: 32 << 20, LogBytes: 10 << 20, APISessions: 128,
 }
 
@@ -62,6 +64,7 @@ func (l Limits) complete() Limits {
 	orInt64(&l.Processes, d.Processes)
 	orInt64(&l.Disk, d.Disk)
 	orInt(&l.Nodes, d.Nodes)
+	orInt(&l.Containers, d.Containers)
 	orInt(&l.Objects, d.Objects)
 	orInt(&l.Watches, d.Watches)
 	orInt(&l.InFlight, d.InFlight)

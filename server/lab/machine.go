@@ -10,6 +10,7 @@ import (
 	"github.com/drydock-labs/drydock/lessons"
 	"github.com/drydock-labs/drydock/orchestrator/apiserver"
 	"github.com/drydock-labs/drydock/orchestrator/kubelet"
+	"github.com/drydock-labs/drydock/sandbox/docker"
 	"github.com/drydock-labs/drydock/sandbox/image"
 	"github.com/drydock-labs/drydock/sandbox/image/catalogue"
 	"github.com/drydock-labs/drydock/sandbox/kernel"
@@ -52,6 +53,7 @@ type boot struct {
 	machine *kernel.Machine
 	stack   *network.Stack
 	runtime *runtime.Runtime // nil on the workstation
+	docker  *docker.Engine   // nil but on the workstation
 	root    *vfs.View
 }
 
@@ -128,7 +130,7 @@ func (n *node) start(b *boot) (err error) {
 		}
 	}
 	if n.isWorkstation() {
-		return nil
+		return n.startDocker(b)
 	}
 	if n.name == ControlPlane {
 		if err := l.serveAPI(b.stack, n.ip); err != nil {
@@ -309,6 +311,9 @@ func (b *boot) close() {
 	}
 	if b.runtime != nil {
 		b.runtime.Close()
+	}
+	if b.docker != nil {
+		b.docker.Close()
 	}
 	if b.stack != nil {
 		b.stack.Close()

@@ -41,6 +41,9 @@ func podNet(i int) netip.Prefix {
 
 // Connect implements network.Hook: connections to a Service's address go where kube-proxy's rules would send them.
 func (l *Lab) Connect(_ *network.Stack, proto network.Proto, from, to netip.AddrPort) network.Verdict {
+	if ok, why := l.reachesContainers(from.Addr(), to.Addr()); !ok {
+		return network.Verdict{Drop: true, Reason: why}
+	}
 	cp := l.cp.Load()
 	if cp == nil {
 		return network.Verdict{}
@@ -58,6 +61,15 @@ func (l *Lab) Connect(_ *network.Stack, proto network.Proto, from, to netip.Addr
 		return network.Verdict{Reject: a.Reject, Drop: a.Drop, Reason: a.Reason}
 	}
 	return network.Verdict{To: a.To}
+}
+
+// reachesContainers asks the Docker host about connections from and to its networks.
+func (l *Lab) reachesContainers(from, to netip.Addr) (bool, string) {
+	b, err := l.nodes[Workstation].current()
+	if err != nil || b.docker == nil {
+		return true, ""
+	}
+	return b.docker.Reaches(from, to)
 }
 
 // serveDNS listens at the cluster's DNS address. That is the lab's own code and not a pod: `drydock differences` says so.

@@ -1,0 +1,251 @@
+package docker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/common"
+
+	"github.com/drydock-labs/drydock/sandbox/runtime"
+)
+
+// maxJSON bounds a request's JSON body.
+const maxJSON = 4 << 20
+
+// handler answers a request; an error becomes Docker's JSON unless something was written.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// routes is the API, without its version prefix.
+func (e *Engine) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, h := range map[string]handler{
+		"GET /_ping": e.ping, "HEAD /_ping": e.ping, "GET /version": e.getVersion, "GET /info": e.getInfo, "GET /events": e.getEvents, "POST /auth": e.postAuth,
+		"GET /system/df": e.getUsage,
+
+		"GET /containers/json": e.listContainers, "POST /containers/create": e.postCreate, "POST /containers/prune": e.pruneContainers,
+		"GET /containers/{id}/json": e.inspectContainer, "POST /containers/{id}/start": e.postStart, "POST /containers/{id}/stop": e.postStop,
+		"POST /containers/{id}/restart": e.postRestart, "POST /containers/{id}/kill": e.postKill, "POST /containers/{id}/rename": e.postRename,
+		"POST /containers/{id}/wait": e.postWait, "DELETE /containers/{id}": e.deleteContainer, "GET /containers/{id}/logs": e.getLogs,
+		"POST /containers/{id}/attach": e.postAttach, "POST /containers/{id}/resize": e.postResize, "GET /containers/{id}/stats": e.getStats,
+		"GET /containers/{id}/top": e.getTop, "GET /containers/{id}/changes": e.getChanges, "POST /containers/{id}/update": e.postUpdate,
+		"GET /containers/{id}/archive": e.getArchive, "HEAD /containers/{id}/archive": e.headArchive, "PUT /containers/{id}/archive": e.putArchive,
+		"GET /containers/{id}/export": e.getExport, "POST /containers/{id}/exec": e.postExec,
+
+		"POST /exec/{id}/start": e.startExec, "POST /exec/{id}/resize": e.resizeExec, "GET /exec/{id}/json": e.inspectExec,
+
+		"GET /images/json": e.listImages, "POST /images/create": e.postPull, "DELETE /images/{name...}": e.deleteImage, "GET /images/{rest...}": e.getImage,
+		"POST /images/{rest...}": e.postImage,
+
+		"GET /networks": e.listNetworks, "GET /networks/{id}": e.inspectNetwork, "POST /networks/create": e.postNetwork, "DELETE /networks/{id}": e.deleteNetwork,
+		"POST /networks/{id}/connect": e.postConnect, "POST /networks/{id}/disconnect": e.postDisconnect, "POST /networks/prune": e.pruneNetworks,
+
+		"GET /volumes": e.listVolumes, "POST /volumes/create": e.postVolume, "GET /volumes/{name}": e.inspectVolume, "DELETE /volumes/{name}": e.deleteVolume,
+		"POST /volumes/prune": e.pruneVolumesHTTP,
+	} {
+		mux.Handle(pattern, h)
+	}
+	for pattern, what := range map[string]string{
+		"POST /containers/{id}/pause": "pause", "POST /containers/{id}/unpause": "pause", "POST /commit": "docker commit", "POST /build": "docker build", "POST /build/prune": "docker build",
+		"POST /session": "BuildKit sessions (set DOCKER_BUILDKIT=0)", "GET /swarm": "swarm mode", "POST /swarm/init": "swarm mode", "GET /nodes": "swarm mode", "GET /services": "swarm mode",
+		"GET /plugins": "plugins", "GET /distribution/{rest...}": "docker manifest and distribution inspection", "GET /containers/{id}/attach/ws": "attaching over WebSocket",
+	} {
+		mux.Handle(pattern, handler(func(http.ResponseWriter, *http.Request) error { return unsupported(what) }))
+	}
+	mux.Handle("/", handler(func(http.ResponseWriter, *http.Request) error { return notFound("page not found") }))
+	return mux
+}
+
+// ServeHTTP serves the API with or without a version in its path ("API versioning" of the Engine API).
+func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Server", "Drydock/"+e.cfg.Version+" (linux)")
+	h.Set("Api-Version", APIVersion)
+	h.Set("Ostype", "linux")
+	h.Set("Docker-Experimental", "false")
+	if v, rest, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v"), "/"); ok && strings.HasPrefix(r.URL.Path, "/v1.") {
+		if err := checkVersion(v); err != nil {
+			fail(w, err)
+			return
+		}
+		r2 := r.Clone(r.Context())
+		r2.URL.Path, r2.URL.RawPath = "/"+rest, ""
+		r = r2
+	}
+	e.mux.ServeHTTP(w, r)
+}
+
+// checkVersion refuses clients that are too new or too old, in the daemon's words.
+func checkVersion(v string) error {
+	minor := func(s string) int {
+		n, err := strconv.Atoi(strings.TrimPrefix(s, "1."))
+		if err != nil {
+			return -1
+		}
+		return n
+	}
+	switch n := minor(v); {
+	case n < 0:
+		return invalid("invalid API version: %q", v)
+	case n < minor(MinAPIVersion):
+		return invalid("client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", v, MinAPIVersion)
+	case n > minor(APIVersion):
+		return invalid("client version %s is too new. Maximum supported API version is %s", v, APIVersion)
+	}
+	return nil
+}
+
+// ServeHTTP implements http.Handler.
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	tracked := &tracker{ResponseWriter: w}
+	if err := h(tracked, r); err != nil && !tracked.written {
+		fail(w, err)
+	}
+}
+
+// tracker notes whether an answer has begun.
+type tracker struct {
+	http.ResponseWriter
+	written bool
+}
+
+// Unwrap serves http.ResponseController.
+func (t *tracker) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (t *tracker) WriteHeader(status int) { t.written = true; t.ResponseWriter.WriteHeader(status) }
+
+func (t *tracker) Write(b []byte) (int, error) { t.written = true; return t.ResponseWriter.Write(b) }
+
+// fail answers with Docker's error body.
+func fail(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	var known *apiError
+	var start *startError
+	switch {
+	case errors.As(err, &known):
+		status = known.status
+	case errors.As(err, &start):
+		status = http.StatusBadRequest
+	case errors.Is(err, runtime.ErrNotFound):
+		status = http.StatusNotFound
+	case errors.Is(err, runtime.ErrState):
+		status = http.StatusConflict
+	}
+	answer(w, status, common.ErrorResponse{Message: err.Error()})
+}
+
+// answer writes a JSON body.
+func answer(w http.ResponseWriter, status int, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	return json.NewEncoder(w).Encode(v)
+}
+
+// decode reads a JSON body; an empty one leaves v as it is. Errors are Docker's.
+func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxJSON))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return failure(http.StatusRequestEntityTooLarge, "the request's body is larger than %d bytes", maxJSON)
+	case err != nil:
+		return invalid("read the request's body: %s", err)
+	case len(body) == 0:
+		return nil
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return invalid("invalid JSON: %s", err)
+	}
+	return nil
+}
+
+// flag reads a boolean of the query as the daemon does.
+func flag(r *http.Request, name string) bool {
+	switch strings.ToLower(strings.TrimSpace(r.FormValue(name))) {
+	case "", "0", "no", "false", "none":
+		return false
+	}
+	return true
+}
+
+// number reads a number of the query; nil when it is not there.
+func number(r *http.Request, name string) (*int, error) {
+	s := r.URL.Query().Get(name)
+	if s == "" {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return nil, invalid("invalid %s: %q is no number", name, s)
+	}
+	return &n, nil
+}
+
+// filters is the filters parameter: names with accepted values.
+type filters map[string]map[string]bool
+
+// readFilters reads the parameter and refuses names that are not among known.
+func readFilters(r *http.Request, known ...string) (filters, error) {
+	text := r.FormValue("filters")
+	f := filters{}
+	if text == "" {
+		return f, nil
+	}
+	if err := json.Unmarshal([]byte(text), &f); err != nil {
+		old := map[string][]string{} // the form of clients before API 1.22
+		if json.Unmarshal([]byte(text), &old) != nil {
+			return nil, invalid("invalid filter: %s", err)
+		}
+		for k, vs := range old {
+			f[k] = map[string]bool{}
+			for _, v := range vs {
+				f[k][v] = true
+			}
+		}
+	}
+	for name := range f {
+		found := false
+		for _, k := range known {
+			found = found || k == name
+		}
+		if !found {
+			return nil, invalid("invalid filter '%s'", name)
+		}
+	}
+	return f, nil
+}
+
+// any reports whether no value is asked for, or one that ok takes.
+func (f filters) any(name string, ok func(string) bool) bool {
+	if len(f[name]) == 0 {
+		return true
+	}
+	for v := range f[name] {
+		if ok(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// labels reports whether all labels that are asked for are there.
+func (f filters) labels(have map[string]string) bool {
+	for want := range f["label"] {
+		k, v, exact := strings.Cut(want, "=")
+		if got, ok := have[k]; !ok || exact && got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// flush sends what was written, for streams.
+func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
+
+// short is an id as people read it.
+func short(id string) string { return fmt.Sprintf("%.12s", strings.TrimPrefix(id, "sha256:")) }

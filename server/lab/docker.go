@@ -1,0 +1,95 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/drydock-labs/drydock/sandbox/docker"
+	"github.com/drydock-labs/drydock/sandbox/network"
+	"github.com/drydock-labs/drydock/sandbox/runtime"
+)
+
+// dockerSocket is where clients on the workstation find the Docker host; dockerGID may use it, as the group docker does.
+const (
+	dockerSocket = "/var/run/docker.sock"
+	dockerGID    = learnerUID
+)
+
+// startDocker makes the workstation a Docker host.
+func (n *node) startDocker(b *boot) (err error) {
+	l := n.lab
+	b.docker, err = docker.New(docker.Config{Machine: b.machine, Images: n.images, Fabric: l.fabric, Disk: &l.disk, DiskSize: l.disk.limit, LogLimit: l.host.limits.LogBytes,
+		Containers: l.host.limits.Containers, Version: l.host.cfg.Version})
+	if err != nil {
+		return err
+	}
+	if err := b.root.MkdirAll("/var/run", 0o755); err != nil {
+		return err
+	}
+	_ = b.root.Unlink(nil, dockerSocket) // of the boot before
+	ln, err := b.machine.ListenUnix(dockerSocket, 0o660, 0, dockerGID)
+	if err != nil {
+		return fmt.Errorf("listen at %s: %w", dockerSocket, err)
+	}
+	network.ServeListener(ln, dockerConns, func(c net.Conn) { serveHTTP(c, b.docker) })
+	return nil
+}
+
+// dockerConns bounds the connections to the Docker host that are served at a time from inside the lab.
+const dockerConns = 128
+
+// serveHTTP serves one connection until it ends. It takes no goroutine but the caller's and the connection's.
+func serveHTTP(c net.Conn, h http.Handler) {
+	held := &heldConn{Conn: c, done: make(chan struct{})}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: 64 << 10}
+	ln := &oneConn{conn: held, closed: make(chan struct{})}
+	go func() {
+		<-held.done
+		ln.Close()
+	}()
+	_ = srv.Serve(ln) // always the listener's end
+}
+
+// oneConn is a listener with one connection.
+type oneConn struct {
+	conn   *heldConn
+	taken  bool
+	closed chan struct{}
+}
+
+// Accept implements net.Listener.
+func (l *oneConn) Accept() (net.Conn, error) {
+	if !l.taken {
+		l.taken = true
+		return l.conn, nil
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+// Close implements net.Listener.
+func (l *oneConn) Close() error {
+	select {
+	case <-l.closed:
+	default:
+		close(l.closed)
+	}
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
+
+// Docker is the lab's Docker host: the Engine API. An error while the workstation is off.
+func (l *Lab) Docker() (http.Handler, error) {
+	b, err := l.nodes[Workstation].current()
+	if err != nil {
+		return nil, err
+	}
+	if b.docker == nil {
+		return nil, runtime.ErrClosed
+	}
+	return b.docker, nil
+}
