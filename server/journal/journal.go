@@ -55,7 +55,7 @@ func (e *FullError) Unwrap() []error { return []error{ErrFull, e.Cause} }
 
 // Config is an installation's settings. Zero values mean the defaults named here.
 type Config struct {
-	// Dir is the folder; it is made when it isn't there.
+	// Dir is the folder; it is made when it isn't there, in a folder that can be read.
 	Dir string
 	// FS is the host's.
 	FS FS
@@ -182,7 +182,7 @@ func Open(cfg Config) (*Journal, error) {
 	if j.lock, err = lock(j.fs, j.path("lock")); err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", cfg.Dir, err)
 	}
-	if err := errors.Join(syncDir(j.fs, cfg.Dir), j.tidy()); err != nil {
+	if err := errors.Join(syncDir(j.fs, filepath.Dir(cfg.Dir)), syncDir(j.fs, cfg.Dir), j.tidy()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal: %w", err), j.lock.Close())
 	}
 	return j, nil

@@ -51,7 +51,7 @@ func load(dir string) error {
 		}
 		go func() {
 			for i := c.last + 1; ; i++ {
-				if err := step(j, w, id, i); err != nil {
+				if err := step(j, w, id, i, func(i int) { fmt.Println("durable", id, i) }); err != nil {
 					errs <- err
 					return
 				}
@@ -61,7 +61,8 @@ func load(dir string) error {
 	return <-errs
 }
 
-func step(j *Journal, w *Writer, id string, i int) error {
+// step writes a lab's next record; durable is told when it is waited for and durable.
+func step(j *Journal, w *Writer, id string, i int, durable func(int)) error {
 	var blobs []Digest
 	if i%20 == 0 {
 		d, _, err := j.PutBlob(strings.NewReader(strings.Repeat(id, 100+i)), 1<<20)
@@ -78,7 +79,7 @@ func step(j *Journal, w *Writer, id string, i int) error {
 		if err := ticket.Wait(context.Background()); err != nil {
 			return err
 		}
-		fmt.Println("durable", id, i)
+		durable(i)
 	}
 	if i%100 == 0 {
 		return w.Compact(context.Background(), func(add func(Kind, []byte, ...Digest) error) error { return add(2, fmt.Append(nil, i), blobs...) })
