@@ -282,6 +282,9 @@ func (w *writer) commit(digest string) error {
 	if w.c.inSource(digest) {
 		return nil
 	}
+	if err := w.file.Sync(); err != nil { // a name whose bytes are lost would be found by Recover
+		return err
+	}
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()
 	if b := w.c.blobs[digest]; b != nil {

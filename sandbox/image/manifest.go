@@ -252,9 +252,13 @@ func (s *Store) adoptLocked(sc *scope, repo string, m Manifest) error {
 			return nil
 		}
 	}
+	if err := sc.roomLocked(); err != nil {
+		return err
+	}
 	if err := s.holdLocked(sc, m.Digest, m.Size, linkCharge); err != nil {
 		return err
 	}
+	sc.links++
 	sc.repositoryLocked(repo).manifests[m.Digest] = m
 	return nil
 }
@@ -262,9 +266,13 @@ func (s *Store) adoptLocked(sc *scope, repo string, m Manifest) error {
 func (sc *scope) tagLocked(repo, tag, digest string) error {
 	r := sc.repositoryLocked(repo)
 	if _, ok := r.tags[tag]; !ok {
+		if err := sc.roomLocked(); err != nil {
+			return err
+		}
 		if err := sc.chargeLocked(linkCharge); err != nil {
 			return err
 		}
+		sc.links++
 	}
 	r.tags[tag] = digest
 	return nil
@@ -279,7 +287,7 @@ func (v *Scope) DeleteTag(r Ref) error {
 		repo := sc.repos[r.Repository()]
 		if _, ok := repo.tags[r.Tag]; ok {
 			delete(repo.tags, r.Tag)
-			_ = sc.chargeLocked(-linkCharge)
+			sc.unnameLocked()
 			if repo.empty() {
 				delete(sc.repos, r.Repository())
 			}
@@ -306,12 +314,12 @@ func (v *Scope) DeleteManifest(r Ref) error {
 	for t, d := range repo.tags {
 		if d == r.Digest {
 			delete(repo.tags, t)
-			_ = sc.chargeLocked(-linkCharge)
+			sc.unnameLocked()
 		}
 	}
 	delete(repo.manifests, r.Digest)
 	v.store.releaseLocked(sc, r.Digest)
-	_ = sc.chargeLocked(-linkCharge)
+	sc.unnameLocked()
 	if repo.empty() {
 		delete(sc.repos, r.Repository())
 	}

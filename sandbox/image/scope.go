@@ -14,7 +14,11 @@ import (
 var (
 	ErrCatalogue = errors.New("it belongs to the catalogue, which no lab can change")
 	ErrDropped   = errors.New("the lab ended")
+	ErrTooMany   = errors.New("this lab's registries have too many names")
 )
+
+// maxLinks bounds the tags, blobs and manifests in a lab's repositories together: each listing sorts them under the store's lock.
+const maxLinks = 20_000
 
 // linkCharge is what a name (a tag, a blob or manifest in a repository) costs beside its bytes: about what it takes of the heap.
 const linkCharge = 512
@@ -24,6 +28,7 @@ type scope struct {
 	cfg     ScopeConfig
 	repos   map[string]*repository
 	held    map[string]*holding // by digest
+	links   int                 // tags, and blobs and manifests in repositories
 	used    int64               // charged
 	dropped bool
 }
@@ -140,6 +145,20 @@ func (sc *scope) chargeLocked(delta int64) error {
 	}
 	sc.used += delta
 	return nil
+}
+
+// roomLocked tells whether one name more may be.
+func (sc *scope) roomLocked() error {
+	if sc.links >= maxLinks {
+		return fmt.Errorf("%d tags, blobs and manifests: %w", sc.links, ErrTooMany)
+	}
+	return nil
+}
+
+// unnameLocked gives back what a name cost.
+func (sc *scope) unnameLocked() {
+	sc.links--
+	_ = sc.chargeLocked(-linkCharge) // giving back never fails
 }
 
 // holdLocked keeps a blob for a scope, charging its size the first time, and extra (which may be negative: what was paid for it
@@ -307,10 +326,15 @@ func (v *Scope) linkLocked(sc *scope, repo, digest string, size, paid int64) err
 			return sc.chargeLocked(-paid)
 		}
 	}
-	if err := v.store.holdLocked(sc, digest, size, linkCharge-paid); err != nil {
+	err := sc.roomLocked()
+	if err == nil {
+		err = v.store.holdLocked(sc, digest, size, linkCharge-paid)
+	}
+	if err != nil {
 		_ = sc.chargeLocked(-paid)
 		return err
 	}
+	sc.links++
 	sc.repositoryLocked(repo).blobs[digest] = link{size, sc.now()}
 	return nil
 }
@@ -337,7 +361,7 @@ func (v *Scope) unlinkLocked(sc *scope, repo, digest string) {
 	r := sc.repos[repo]
 	delete(r.blobs, digest)
 	v.store.releaseLocked(sc, digest)
-	_ = sc.chargeLocked(-linkCharge)
+	sc.unnameLocked()
 	if r.empty() {
 		delete(sc.repos, repo)
 	}

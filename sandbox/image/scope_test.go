@@ -223,3 +223,35 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("%d refused, %d charged", refused, disk.used)
 	}
 }
+
+// TestTooManyNames: a lab's names are bounded, and deleting one makes room.
+func TestTooManyNames(t *testing.T) {
+	s := NewStore(NewContent(ContentConfig{}))
+	v := s.Scope("lab")
+	b := build(t, recipe(), Zstd)
+	putImage(t, v, "app:t0", b)
+	s.scopes["lab"].links = maxLinks - 1
+	r, err := ParseRef("app:t1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(tag string) error {
+		_, err := v.PutManifest(r.Repository(), "", "", b.Manifest, tag)
+		return err
+	}
+	if err := put("t1"); err != nil {
+		t.Error(err)
+	}
+	if err := put("t2"); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one too many: %v", err)
+	}
+	if err := put("t1"); err != nil {
+		t.Errorf("a tag that is there: %v", err)
+	}
+	if err := v.DeleteTag(r); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("t2"); err != nil {
+		t.Errorf("after a deletion: %v", err)
+	}
+}

@@ -104,7 +104,7 @@ func errorsOf(err error) []*apiError {
 		return one(errorf(codeDigestInvalid, "%v", err))
 	case errors.Is(err, image.ErrNoBlob):
 		return one(errorf(codeBlobUnknown, "blob unknown to registry"))
-	case errors.Is(err, image.ErrCatalogue):
+	case errors.Is(err, image.ErrCatalogue), errors.Is(err, image.ErrTooMany):
 		return one(errorf(codeDenied, "%v", err))
 	case errors.Is(err, os.ErrClosed), errors.Is(err, image.ErrDropped):
 		return one(errorf(codeUploadUnknown, "the upload was cancelled or waited too long"))
