@@ -6,7 +6,9 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -71,18 +73,55 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// ErrUnauthorized is what Authorize says.
+var ErrUnauthorized = errors.New("incorrect username or password: " + LoginRefused)
+
+// Authorize judges credentials as every request is judged, for those who reach the store without HTTP. ErrUnauthorized.
+func (g *Registry) Authorize(user, password string) error {
+	if g.cfg.Login != nil && !g.cfg.Login(user, password) {
+		return ErrUnauthorized
+	}
+	return nil
+}
+
+// Hosts is several registries at one address, chosen by the request's host, with or without its port; the first for any other.
+type Hosts []*Registry
+
+// ServeHTTP is that of the chosen one.
+func (h Hosts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	bare := r.Host
+	if host, _, err := net.SplitHostPort(bare); err == nil {
+		bare = host
+	}
+	if strings.HasSuffix(bare, ".docker.io") { // registry-1, index: Docker's names for the same
+		bare = "docker.io"
+	}
+	for _, g := range h {
+		if g.cfg.Host == r.Host || g.cfg.Host == bare {
+			g.ServeHTTP(w, r)
+			return
+		}
+	}
+	if len(h) > 0 {
+		h[0].ServeHTTP(w, r)
+		return
+	}
+	http.NotFound(w, r)
+}
+
 // admit asks for credentials where the registry wants them (distribution-spec, "Authentication"; RFC 7617).
 func (g *Registry) admit(w http.ResponseWriter, r *http.Request) bool {
 	if g.cfg.Login == nil {
 		return true
 	}
-	user, password, given := r.BasicAuth()
-	if given && g.cfg.Login(user, password) {
-		return true
-	}
 	e := errorf(codeUnauthorized, "authentication required")
 	if r.Header.Get("Authorization") != "" {
-		e = errorf(codeUnauthorized, "incorrect username or password: %s", LoginRefused)
+		user, password, _ := r.BasicAuth()
+		err := g.Authorize(user, password)
+		if err == nil {
+			return true
+		}
+		e = errorf(codeUnauthorized, "%v", err)
 	}
 	e.Detail = LoginRefused
 	w.Header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%s, charset=\"UTF-8\"", strconv.Quote(g.cfg.Realm)))

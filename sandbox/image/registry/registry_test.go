@@ -462,3 +462,28 @@ func TestManifestChecks(t *testing.T) {
 		b.want(row.status, row.code, b.a, "GET", "/v2/x/manifests/v1", "", "Accept: "+row.accept)
 	}
 }
+
+func TestHosts(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.store.Add("", b.nginx, "registry.k8s.io/pause:3.10"); err != nil {
+		t.Fatal(err)
+	}
+	h := Hosts{b.a, New(Config{Store: b.store, Scope: "a", Host: "registry.k8s.io", Uploads: b.up}), New(Config{Store: b.store, Scope: "a", Host: "registry.lab:5000", Uploads: b.up})}
+	for host, want := range map[string]string{"docker.io": "library/nginx", "registry-1.docker.io:443": "library/nginx", "127.0.0.1:4321": "library/nginx",
+		"registry.k8s.io": "pause", "registry.k8s.io:443": "pause", "registry.lab:5000": ""} {
+		r := httptest.NewRequest("GET", "/v2/_catalog", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		var x struct{ Repositories []string }
+		if err := json.Unmarshal(w.Body.Bytes(), &x); err != nil || strings.Join(x.Repositories, " ") != want {
+			t.Errorf("%s: %s, %v", host, w.Body, err)
+		}
+	}
+	// Uploads are counted over all hosts of the lab, and belong to the host that opened them.
+	loc := b.want(202, "", h[1], "POST", "/v2/x/blobs/uploads/", "").Header().Get("Location")
+	b.want(404, "BLOB_UPLOAD_UNKNOWN", h[2], "PUT", loc, "")
+	if b.up.Len() != 1 {
+		t.Errorf("%d uploads", b.up.Len())
+	}
+}
