@@ -85,7 +85,7 @@ func (j *Journal) Blob(d Digest) (File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// CheckBlob reads a blob and says whether it still has its digest.
+// CheckBlob reads a blob and compares its digest: ErrCorrupt when it is another, ErrNoBlob when the blob isn't here.
 func (j *Journal) CheckBlob(d Digest) error {
 	f, _, err := j.Blob(d)
 	if err != nil {
@@ -97,7 +97,7 @@ func (j *Journal) CheckBlob(d Digest) error {
 		return err
 	}
 	if got := Digest(sum.Sum(nil)); got != d {
-		return fmt.Errorf("blob %s is %w: its content has the digest %s", d, &flaw{Corrupt, "content"}, got)
+		return fmt.Errorf("%w: %s has the digest %s", ErrCorrupt, d, got)
 	}
 	return nil
 }

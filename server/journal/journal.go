@@ -32,6 +32,10 @@ var (
 	ErrNoLab = errors.New("no such lab")
 	// ErrNoBlob: a record refers to a blob that is not here.
 	ErrNoBlob = errors.New("no such blob")
+	// ErrCorrupt: a blob's content is not what was put.
+	ErrCorrupt = errors.New("the blob is corrupt")
+	// ErrExists: there is a lab of that id already.
+	ErrExists = errors.New("the lab is there already")
 	// ErrTooLarge: a record or a blob is larger than it may be.
 	ErrTooLarge = errors.New("too large")
 	// ErrDamaged: a lab's snapshot can't be read, so there is nothing that its log could follow. Nothing was changed.

@@ -369,7 +369,7 @@ func TestBlobs(t *testing.T) {
 	if err := os.WriteFile(j.blobName(d), []byte("hullo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.CheckBlob(d); err == nil || !strings.Contains(err.Error(), "corrupt") {
+	if err := j.CheckBlob(d); err == nil || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("changed content: %v", err)
 	}
 	if _, _, err := j.PutBlob(strings.NewReader("hello!"), 5); !errors.Is(err, ErrTooLarge) {
@@ -629,4 +629,53 @@ func FuzzRecords(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestCopy: a lab that is being written is copied within the journal and to another one, with its blobs; what can't be copied leaves nothing.
+func TestCopy(t *testing.T) {
+	j, backup := open(t, small(t.TempDir())), open(t, small(t.TempDir()))
+	w, _, _ := own(t, j, "a")
+	payloads, texts := numbers(0, 60)
+	write(t, w, payloads...)
+	d, _, err := j.PutBlob(strings.NewReader("layer"), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Append(4, []byte("image"), d); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []*Journal{j, backup} {
+		report, err := j.Copy(t.Context(), "a", to, "copy")
+		if err != nil || report.Records != 61 {
+			t.Fatalf("%+v %v", report, err)
+		}
+		if _, err := j.Copy(t.Context(), "a", to, "copy"); !errors.Is(err, ErrExists) {
+			t.Errorf("a second time: %v", err)
+		}
+		if _, err := j.Copy(t.Context(), "nowhere", to, "other"); !errors.Is(err, ErrNoLab) {
+			t.Errorf("of nothing: %v", err)
+		}
+		if _, err := to.Read("other", nil); !errors.Is(err, ErrNoLab) {
+			t.Errorf("a failed copy: %v", err)
+		}
+	}
+	if _, err := j.Copy(t.Context(), "a", j, "a"); !errors.Is(err, ErrExists) {
+		t.Errorf("onto itself: %v", err)
+	}
+	write(t, w, "later") // the original still has its owner
+	if err := backup.CheckBlob(d); err != nil {
+		t.Error(err)
+	}
+	copied, got, report := own(t, backup, "copy")
+	if diff := cmp.Diff(append(texts, "4:image"), got); diff != "" || report.Damage != nil {
+		t.Errorf("%+v\n%s", report, diff)
+	}
+	write(t, copied, "on")
+	if err := os.WriteFile(j.blobName(d), []byte("rotten"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	third := open(t, small(t.TempDir()))
+	if _, err := j.Copy(t.Context(), "a", third, "copy"); err == nil || !errors.Is(err, ErrCorrupt) {
+		t.Errorf("with a blob that has changed: %v", err)
+	}
 }

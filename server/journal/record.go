@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -206,8 +205,8 @@ func parse(b []byte, lab string) (Record, error) {
 	return r, nil
 }
 
-// asFlaw is err as a flaw.
+// asFlaw is err as a flaw of the record that was read. What a replay returns is wrapped, and so is none.
 func asFlaw(err error) (*flaw, bool) {
-	var f *flaw
-	return f, errors.As(err, &f)
+	f, ok := err.(*flaw)
+	return f, ok
 }
