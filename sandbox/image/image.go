@@ -4,10 +4,13 @@
 // A layer is decompressed and parsed once for the whole process; every lab and every container mounts the same tree. With a cache directory
 // the bytes are a mapped file, so that only pages that somebody reads take memory.
 //
+// What labs write, as uploads to a registry (Scope) or as images that a machine built or pulled (Local), is held by reference: a digest's
+// bytes are kept once for the process and charged once to each lab that has it, until its last repository and machine let go.
+//
 // It knows nothing of containers, processes or Kubernetes. There is no network: what is not in the store does not exist, and
 // the error says so.
 //
-// Lock order: Local.mu → Store.mu → Content.mu. Nothing is decompressed with a lock held.
+// Lock order: Local.mu → Store.mu → writer.mu → Content.mu. Nothing is decompressed, and no stranger waited for, with a lock held.
 package image
 
 import (

@@ -48,44 +48,36 @@ func (e *MissingError) Error() string {
 // MaxManifest is the length of the longest manifest that is accepted (distribution-spec, "Pushing Manifests").
 const MaxManifest = maxMeta
 
+// document is the JSON of an image manifest or index.
+type document struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType"`
+	ArtifactType  string            `json:"artifactType"`
+	Config        *Descriptor       `json:"config"`
+	Layers        []Descriptor      `json:"layers"`
+	Manifests     []Descriptor      `json:"manifests"`
+	FSLayers      json.RawMessage   `json:"fsLayers"`
+	Subject       *Descriptor       `json:"subject"`
+	Annotations   map[string]string `json:"annotations"`
+}
+
 // ParseManifest reads an image manifest or index, OCI's or Docker's schema 2. contentType "" = as the document says. *ManifestError.
 func ParseManifest(b []byte, contentType string) (Manifest, error) {
-	invalid := func(format string, args ...any) (Manifest, error) {
-		return Manifest{}, &ManifestError{fmt.Sprintf(format, args...)}
-	}
-	var doc struct {
-		SchemaVersion int               `json:"schemaVersion"`
-		MediaType     string            `json:"mediaType"`
-		ArtifactType  string            `json:"artifactType"`
-		Config        *Descriptor       `json:"config"`
-		Layers        []Descriptor      `json:"layers"`
-		Manifests     []Descriptor      `json:"manifests"`
-		FSLayers      json.RawMessage   `json:"fsLayers"`
-		Subject       *Descriptor       `json:"subject"`
-		Annotations   map[string]string `json:"annotations"`
-	}
 	if len(b) > MaxManifest {
-		return invalid("%d bytes, at most %d are accepted", len(b), MaxManifest)
+		return Manifest{}, invalid("%d bytes, at most %d are accepted", len(b), MaxManifest)
 	}
+	var doc document
 	if err := json.Unmarshal(b, &doc); err != nil {
-		return invalid("%v", err)
+		return Manifest{}, invalid("%v", err)
 	}
 	if doc.MediaType == "" {
 		doc.MediaType = contentType
 	}
-	t := types.MediaType(doc.MediaType)
-	switch {
-	case doc.SchemaVersion != 2:
-		return invalid("schemaVersion is %d, not 2", doc.SchemaVersion)
-	case contentType != "" && contentType != doc.MediaType:
-		return invalid("Content-Type is %q and mediaType %q", clip(contentType), clip(doc.MediaType))
-	case !t.IsImage() && !t.IsIndex():
-		return invalid("media type %q is no image manifest or index", clip(doc.MediaType))
-	// One document must not be an image to one reader and an index to another (CVE-2021-41190).
-	case t.IsImage() && (doc.Manifests != nil || doc.Config == nil || doc.FSLayers != nil):
-		return invalid("an image manifest has config and layers, and no manifests or fsLayers")
-	case t.IsIndex() && (doc.Config != nil || doc.Layers != nil || doc.FSLayers != nil):
-		return invalid("an index has manifests, and no config or layers")
+	if contentType != "" && contentType != doc.MediaType {
+		return Manifest{}, invalid("Content-Type is %q and mediaType %q", clip(contentType), clip(doc.MediaType))
+	}
+	if err := doc.check(); err != nil {
+		return Manifest{}, err
 	}
 	m := Manifest{Descriptor: Descriptor{MediaType: doc.MediaType, Size: int64(len(b)), ArtifactType: doc.ArtifactType, Annotations: doc.Annotations}, Lists: doc.Manifests}
 	if doc.Config != nil {
@@ -99,15 +91,8 @@ func ParseManifest(b []byte, contentType string) (Manifest, error) {
 			m.Blobs = append(m.Blobs, l)
 		}
 	}
-	named := slices.Concat(m.Blobs, m.Lists)
 	if doc.Subject != nil {
 		m.Subject = doc.Subject.Digest
-		named = append(named, *doc.Subject)
-	}
-	for i := range named {
-		if d := named[i]; !ValidDigest(d.Digest) || d.Size < 0 {
-			return invalid("descriptor with digest %q and size %d", clip(d.Digest), d.Size)
-		}
 	}
 	for _, l := range [][]Descriptor{m.Blobs, m.Lists} {
 		for i := range l {
@@ -115,6 +100,36 @@ func ParseManifest(b []byte, contentType string) (Manifest, error) {
 		}
 	}
 	return m, nil
+}
+
+func invalid(format string, args ...any) error { return &ManifestError{fmt.Sprintf(format, args...)} }
+
+// check says what is wrong with a document whose media type is known.
+func (d *document) check() error {
+	t := types.MediaType(d.MediaType)
+	switch {
+	case d.SchemaVersion != 2:
+		return invalid("schemaVersion is %d, not 2", d.SchemaVersion)
+	case !t.IsImage() && !t.IsIndex():
+		return invalid("media type %q is no image manifest or index", clip(d.MediaType))
+	// One document must not be an image to one reader and an index to another (CVE-2021-41190).
+	case t.IsImage() && (d.Manifests != nil || d.Config == nil || d.FSLayers != nil):
+		return invalid("an image manifest has config and layers, and no manifests or fsLayers")
+	case t.IsIndex() && (d.Config != nil || d.Layers != nil || d.FSLayers != nil):
+		return invalid("an index has manifests, and no config or layers")
+	}
+	named := slices.Concat(d.Layers, d.Manifests)
+	for _, p := range []*Descriptor{d.Config, d.Subject} {
+		if p != nil {
+			named = append(named, *p)
+		}
+	}
+	for _, n := range named {
+		if !ValidDigest(n.Digest) || n.Size < 0 {
+			return invalid("descriptor with digest %q and size %d", clip(n.Digest), n.Size)
+		}
+	}
+	return nil
 }
 
 // follow reads the manifests that Tag put into a repository of the catalogue and links what they name: at the first question, because

@@ -23,7 +23,7 @@ const maxLinks = 20_000
 // linkCharge is what a name (a tag, a blob or manifest in a repository) costs beside its bytes: about what it takes of the heap.
 const linkCharge = 512
 
-// scope is the names of one lab, or of the catalogue, and the content that they and the lab's machines hold.
+// scope is the names of one lab, or of the catalogue, and the content that they and the lab's machines hold. All of it is guarded by Store.mu.
 type scope struct {
 	cfg     ScopeConfig
 	repos   map[string]*repository
