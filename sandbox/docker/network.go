@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,12 +102,14 @@ func (e *Engine) network(ref string) (*bridge, error) {
 	return found, nil
 }
 
+var networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
 // maxNetworks bounds the networks of a host.
 const maxNetworks = 32
 
 func (e *Engine) createNetwork(req network.CreateRequest) (*bridge, error) {
 	n := &bridge{name: req.Name, driver: cmp.Or(req.Driver, "bridge"), internal: req.Internal, labels: req.Labels, options: req.Options, created: e.now(), taken: map[netip.Addr]*container{}}
-	if !namePattern.MatchString(req.Name) || len(req.Name) > maxName || strings.HasPrefix(req.Name, "/") {
+	if !networkName.MatchString(req.Name) || len(req.Name) > maxName {
 		return nil, invalid("invalid network name: %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", req.Name)
 	}
 	switch {

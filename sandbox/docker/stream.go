@@ -98,7 +98,7 @@ func (d *detacher) Read(p []byte) (int, error) {
 			if b == d.keys[d.at] {
 				if d.at++; d.at == len(d.keys) {
 					d.stop()
-					return 0, errDetached
+					return len(out), errDetached
 				}
 				continue
 			}
