@@ -21,6 +21,16 @@ var dockerPatches = []patch{
 			{old: "       Install the buildx component to use bake:\n       https://docs.docker.com/go/buildx/`", new: "       This lab has no buildx: build the images one by one with docker build.`"},
 		}},
 	}},
+	// Its counters would bring Prometheus and protocol buffers, an eighth of the program.
+	{module: "github.com/docker/distribution", sources: []source{
+		{path: "registry/storage/cache/cachedblobdescriptorstore.go", edits: []edit{
+			{old: "\tprometheus \"github.com/docker/distribution/metrics\"\n"},
+			{old: "var (\n\t// cacheCount is the number of total cache request received/hits/misses\n\tcacheCount = prometheus.StorageNamespace.NewLabeledCounter(\"cache\", \"The number of cache request received\", \"type\")\n)\n"},
+			{old: "\tcacheCount.WithValues(\"Request\").Inc(1)\n"},
+			{old: "\tcacheCount.WithValues(\"Hit\").Inc(1)\n"},
+			{old: "\tcacheCount.WithValues(\"Miss\").Inc(1)\n"},
+		}},
+	}},
 	// Sockets are dialled, not listened on.
 	{module: "github.com/docker/go-connections", sources: []source{
 		{path: "sockets/sockets.go", edits: []edit{{old: "\t\"syscall\"\n"}, {old: "len(syscall.RawSockaddrUnix{}.Path)", new: "108"}}},

@@ -42,7 +42,7 @@ type engine struct {
 
 const engineAddr = "10.0.0.1:2375"
 
-func newEngine(t *testing.T, l *lab) *engine {
+func newEngine(t testing.TB, l *lab) *engine {
 	e := &engine{ended: make(chan struct{})}
 	listener, err := l.machine.Net().Listen(netip.MustParseAddrPort(engineAddr))
 	if err != nil {
@@ -61,6 +61,10 @@ func (e *engine) routes() http.Handler {
 		w.Header().Set("Ostype", "linux")
 		io.WriteString(w, "OK")
 	})
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"Version":"29","ApiVersion":"1.55"}`)
+	})
+	mux.HandleFunc("GET /containers/json", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "[]") })
 	mux.HandleFunc("POST /containers/create", e.create)
 	mux.HandleFunc("POST /containers/c1/attach", e.attach)
 	mux.HandleFunc("POST /containers/c1/start", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) })
@@ -194,7 +198,7 @@ func (e *engine) build(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, `{"stream":"Step 1/1 : FROM busybox\n"}`+"\n"+`{"errorDetail":{"code":7,"message":"no"},"error":"no"}`+"\n")
 }
 
-func newDockerLab(t *testing.T) (*lab, *engine) {
+func newDockerLab(t testing.TB) (*lab, *engine) {
 	t.Helper()
 	some, err := named([]string{"docker"})
 	if err != nil {

@@ -9,10 +9,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+
+	"github.com/drydock-labs/drydock/sandbox/wasi"
+	"github.com/drydock-labs/drydock/sandbox/wasm"
 )
 
 var update = flag.Bool("update", false, "record what the programs print that are built for this machine")
@@ -171,5 +176,59 @@ func recordDocker(t *testing.T) {
 	}
 	if err := os.WriteFile(dockerGolden, txtar.Format(archive), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// BenchmarkDockerCompile is what the program costs before its first start on a machine.
+func BenchmarkDockerCompile(b *testing.B) {
+	some, err := named([]string{"docker"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	text := guestWasm(b, some[0], "../docker")
+	for b.Loop() {
+		engine, err := wasm.New(b.Context(), wasm.Config{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := wasi.Instantiate(b.Context(), engine.Runtime()); err != nil {
+			b.Fatal(err)
+		}
+		before := cpu(b)
+		if _, err := engine.Load(b.Context(), "docker", func() ([]byte, error) { return text, nil }, wasm.LoadOptions{Trusted: true}); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric((cpu(b) - before).Seconds(), "CPU-s")
+		engine.Close(b.Context())
+	}
+	b.ReportMetric(float64(len(text))/1e6, "MB")
+}
+
+// cpu is what this process has computed.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkDocker is what commands take from their start to their end, through the unix socket, and the most memory they are charged.
+func BenchmarkDocker(b *testing.B) {
+	l, _ := newDockerLab(b)
+	for _, line := range []string{"--version", "version", "ps", "run --help", "__complete ru", "pull registry.lab/web:1.0"} {
+		b.Run(line, func(b *testing.B) {
+			l := &lab{t: b, host: l.host, machine: l.machine, view: l.view}
+			before, n := cpu(b), 0
+			for b.Loop() {
+				p := l.start("", false, append([]string{"/bin/docker"}, words(line)...)...)
+				if code := p.code(b); code != 0 {
+					b.Fatalf("code %d, %s", code, p.err.String())
+				}
+				b.ReportMetric(float64(p.Usage().MaxRSS)/1e6, "charged-MB")
+				n++
+			}
+			b.ReportMetric(float64((cpu(b)-before).Milliseconds())/float64(n), "CPU-ms")
+		})
 	}
 }
