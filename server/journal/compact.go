@@ -42,7 +42,7 @@ func (w *Writer) compact(ctx context.Context, snapshot func(add func(Kind, []byt
 	}
 	size, err := w.writeSnapshot(f, snapshot)
 	if err == nil {
-		err = w.j.Sync(ctx) // the syncer is not at the files that the snapshot replaces once this is done
+		err = w.j.drain(ctx, w.lab) // the syncer is at none of the files that the snapshot replaces then
 	}
 	if err != nil {
 		return errors.Join(err, f.Close(), w.j.fs.Remove(temp))

@@ -109,6 +109,7 @@ type lab struct {
 	segment uint64  // first seq of the file that is written; protected by Journal.mu
 	size    int64   // of that file, with what is queued; protected by Journal.mu
 	queue   []chunk // protected by Journal.mu
+	taken   int     // chunks that the syncer has or that are parked; protected by Journal.mu
 	gone    bool    // deleted; protected by Journal.mu
 	tail    int64   // bytes of records behind the snapshot; protected by Journal.mu
 	snap    int64   // bytes of the snapshot; protected by Journal.mu
@@ -148,9 +149,23 @@ func (j *Journal) release(l *lab) {
 }
 
 func (j *Journal) forgetLocked(l *lab) {
-	if l.users == 0 && j.labs[l.id] == l && (l.gone || l.owner == nil && len(l.queue) == 0) {
+	if l.users == 0 && j.labs[l.id] == l && (l.gone || l.owner == nil && l.quietLocked()) {
 		delete(j.labs, l.id)
 	}
+}
+
+// quietLocked: everything of the lab is in its files.
+func (l *lab) quietLocked() bool { return l.taken == 0 && len(l.queue) == 0 }
+
+// drain waits until what was appended to a lab is in its files and durable, and the syncer not at them. Others' records are not waited for.
+func (j *Journal) drain(ctx context.Context, l *lab) error {
+	j.mu.Lock()
+	quiet := l.quietLocked() && !j.closed
+	j.mu.Unlock()
+	if quiet {
+		return nil
+	}
+	return j.Sync(ctx)
 }
 
 // chunk is a run of records of one file that are not durable yet.
@@ -300,8 +315,7 @@ func (j *Journal) Delete(id string) error {
 	j.mu.Lock()
 	l.gone = !j.closed
 	j.mu.Unlock()
-	// The syncer is not at the lab's files once this is done.
-	if err := j.Sync(context.Background()); err != nil && !errors.Is(err, ErrFull) {
+	if err := j.drain(context.Background(), l); err != nil && !errors.Is(err, ErrFull) {
 		return fmt.Errorf("delete lab %s: %w", id, err)
 	}
 	away := j.path("temp", fmt.Sprintf("%s.%d", id, time.Now().UnixNano()))

@@ -129,6 +129,7 @@ func (j *Journal) take(b *batch) (rush, more bool) {
 		for _, c := range l.queue {
 			b.bytes += int64(len(c.data))
 		}
+		l.taken += len(l.queue)
 		b.chunks = append(b.chunks, l.queue...)
 		l.queue = nil
 	}
@@ -243,6 +244,10 @@ func (b *batch) finish(err error) {
 func (j *Journal) settle(b *batch) {
 	j.mu.Lock()
 	j.queued -= b.bytes
+	for _, c := range b.chunks {
+		c.lab.taken--
+		j.forgetLocked(c.lab)
+	}
 	full := j.full != nil
 	j.mu.Unlock()
 	b.finish(nil)

@@ -92,7 +92,7 @@ func (j *Journal) fence(l *lab, epoch uint64) error {
 	}
 	l.owner = nil
 	j.mu.Unlock()
-	return j.Sync(context.Background())
+	return j.drain(context.Background(), l)
 }
 
 // Read replays a lab without owning it, as of what is durable when it begins. Damage is reported and left as it is. ErrNoLab when there is none.
@@ -102,7 +102,7 @@ func (j *Journal) Read(id string, replay func(Record) error) (Report, error) {
 		return Report{}, fmt.Errorf("read lab %s: %w", id, err)
 	}
 	defer j.release(l)
-	if err := j.Sync(context.Background()); err != nil {
+	if err := j.drain(context.Background(), l); err != nil {
 		return Report{}, fmt.Errorf("read lab %s: %w", id, err)
 	}
 	if _, err := j.fs.Stat(l.dir); errors.Is(err, fs.ErrNotExist) {
@@ -205,7 +205,7 @@ func (w *Writer) Close(ctx context.Context) error {
 	if !mine {
 		return nil
 	}
-	err := w.j.Sync(ctx)
+	err := w.j.drain(ctx, w.lab)
 	w.j.mu.Lock()
 	defer w.j.mu.Unlock()
 	w.j.forgetLocked(w.lab)
