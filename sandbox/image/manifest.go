@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,23 +49,40 @@ func (e *MissingError) Error() string {
 // MaxManifest is the length of the longest manifest that is accepted (distribution-spec, "Pushing Manifests").
 const MaxManifest = maxMeta
 
+// What a manifest or configuration may have of braces and commas, also within its texts.
+const (
+	maxObjects = 10_000
+	maxValues  = 100_000
+)
+
 // document is the JSON of an image manifest or index.
 type document struct {
-	SchemaVersion int               `json:"schemaVersion"`
-	MediaType     string            `json:"mediaType"`
-	ArtifactType  string            `json:"artifactType"`
-	Config        *Descriptor       `json:"config"`
-	Layers        []Descriptor      `json:"layers"`
-	Manifests     []Descriptor      `json:"manifests"`
-	FSLayers      json.RawMessage   `json:"fsLayers"`
-	Subject       *Descriptor       `json:"subject"`
-	Annotations   map[string]string `json:"annotations"`
+	SchemaVersion int             `json:"schemaVersion"`
+	MediaType     string          `json:"mediaType"`
+	ArtifactType  string          `json:"artifactType"`
+	Config        *Descriptor     `json:"config"`
+	Layers        []Descriptor    `json:"layers"`
+	Manifests     []Descriptor    `json:"manifests"`
+	FSLayers      json.RawMessage `json:"fsLayers"`
+	Subject       *Descriptor     `json:"subject"`
 }
 
-// ParseManifest reads an image manifest or index, OCI's or Docker's schema 2. contentType "" = as the document says. *ManifestError.
+// checkDensity refuses short JSON that makes large memory: "{}," is 90 bytes of a descriptor. *ManifestError.
+func checkDensity(b []byte) error {
+	if objects, values := bytes.Count(b, []byte("{")), bytes.Count(b, []byte(",")); objects > maxObjects || values > maxValues {
+		return invalid("about %d objects and %d values, at most %d and %d are accepted", objects, values, maxObjects, maxValues)
+	}
+	return nil
+}
+
+// ParseManifest reads an image manifest or index, OCI's or Docker's schema 2; its annotations are left out (Scope.Annotations). contentType
+// "" = as the document says. *ManifestError.
 func ParseManifest(b []byte, contentType string) (Manifest, error) {
 	if len(b) > MaxManifest {
 		return Manifest{}, invalid("%d bytes, at most %d are accepted", len(b), MaxManifest)
+	}
+	if err := checkDensity(b); err != nil {
+		return Manifest{}, err
 	}
 	var doc document
 	if err := json.Unmarshal(b, &doc); err != nil {
@@ -79,7 +97,7 @@ func ParseManifest(b []byte, contentType string) (Manifest, error) {
 	if err := doc.check(); err != nil {
 		return Manifest{}, err
 	}
-	m := Manifest{Descriptor: Descriptor{MediaType: doc.MediaType, Size: int64(len(b)), ArtifactType: doc.ArtifactType, Annotations: doc.Annotations}, Lists: doc.Manifests}
+	m := Manifest{Descriptor: Descriptor{MediaType: doc.MediaType, Size: int64(len(b)), ArtifactType: doc.ArtifactType}, Lists: doc.Manifests}
 	if doc.Config != nil {
 		m.Blobs = append(m.Blobs, *doc.Config)
 		if m.ArtifactType == "" {
@@ -354,7 +372,23 @@ func (v *Scope) notOurs(r Ref) error {
 	return &NotFoundError{Ref: r, Known: true}
 }
 
-// Referrers lists the manifests of a repository whose subject is digest, by digest (distribution-spec, "Listing Referrers").
+// Annotations reads a manifest's annotations from the content: a repository does not keep them in memory. nil when it went.
+func (v *Scope) Annotations(digest string) map[string]string {
+	b, err := v.store.Content.Read(digest)
+	if err != nil {
+		return nil
+	}
+	var doc struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if json.Unmarshal(b, &doc) != nil {
+		return nil
+	}
+	return doc.Annotations
+}
+
+// Referrers lists the manifests of a repository whose subject is digest, by digest and without their annotations (distribution-spec, "Listing
+// Referrers").
 func (v *Scope) Referrers(repo, digest string) []Descriptor {
 	v.follow(repo)
 	v.store.mu.RLock()

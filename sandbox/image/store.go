@@ -288,6 +288,9 @@ func (s *Store) loadImage(digest string, m *v1.Manifest) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", digest, err)
 	}
+	if err := checkDensity(b); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", id, err)
+	}
 	c, err := v1.ParseConfigFile(bytes.NewReader(b))
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", id, err)

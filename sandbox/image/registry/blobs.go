@@ -170,8 +170,7 @@ func (g *Registry) receive(w http.ResponseWriter, r *http.Request, p route, s *s
 	if left := g.cfg.MaxBlob - s.Size(); r.ContentLength > left {
 		return errorf(codeTooLarge, "blob is larger than %d bytes", g.cfg.MaxBlob)
 	}
-	body = patient{body, http.NewResponseController(w), g.cfg.Uploads.cfg.Idle}
-	_, err := io.CopyBuffer(receiver{s, g.cfg.Uploads}, body, make([]byte, 64<<10))
+	_, err := io.CopyBuffer(receiver{s, g.cfg.Uploads}, g.patient(w, body), make([]byte, 64<<10))
 	var refused *receiveError
 	if errors.As(err, &refused) {
 		return refused.err
@@ -187,6 +186,10 @@ type patient struct {
 	io.Reader
 	conn *http.ResponseController
 	idle time.Duration
+}
+
+func (g *Registry) patient(w http.ResponseWriter, body io.Reader) io.Reader {
+	return patient{body, http.NewResponseController(w), g.cfg.Uploads.cfg.Idle}
 }
 
 // Read is the body's.

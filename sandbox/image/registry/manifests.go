@@ -75,7 +75,7 @@ func accepts(headers []string, mediaType string) bool {
 
 // putManifest answers PUT by tag or digest (distribution-spec, "Pushing Manifests"). By digest, each tag=NAME of the query is set too.
 func (g *Registry) putManifest(w http.ResponseWriter, r *http.Request, p route) error {
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, image.MaxManifest))
+	b, err := io.ReadAll(g.patient(w, http.MaxBytesReader(w, r.Body, image.MaxManifest)))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return errorf(codeTooLarge, "manifest is larger than %d bytes", large.Limit)
@@ -143,6 +143,7 @@ func (g *Registry) referrers(w http.ResponseWriter, r *http.Request, p route) er
 		if d.Digest <= last || artifactType != "" && d.ArtifactType != artifactType {
 			continue
 		}
+		d.Annotations = g.scope.Annotations(d.Digest)
 		b, err := json.Marshal(d)
 		if err != nil {
 			return err

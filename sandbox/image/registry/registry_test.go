@@ -442,6 +442,7 @@ func TestManifestChecks(t *testing.T) {
 		{"two types", "application/vnd.oci.image.index.v1+json", imageManifest(config, blob, 5, ""), "MANIFEST_INVALID"},
 		{"image and index at once", mediaImage, imageManifest(config, blob, 5, `,"manifests":[]`), "MANIFEST_INVALID"},
 		{"digest that is none", mediaImage, imageManifest(config, "sha256:abc", 5, ""), "MANIFEST_INVALID"},
+		{"many small objects", mediaImage, imageManifest(config, blob, 5, `,"x":[`+strings.Repeat("{},", 10_001)+`{}]`), "MANIFEST_INVALID"},
 		{"wrong size", mediaImage, imageManifest(config, blob, 6, ""), "MANIFEST_BLOB_UNKNOWN"},
 		{"index of a blob", "application/vnd.oci.image.index.v1+json",
 			fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":5}]}`, mediaImage, blob), "MANIFEST_BLOB_UNKNOWN"},
