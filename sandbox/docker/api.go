@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/moby/moby/api/types/common"
 
@@ -17,35 +19,38 @@ import (
 // maxJSON bounds a request's JSON body.
 const maxJSON = 4 << 20
 
-// handler answers a request; an error becomes Docker's JSON unless something was written.
-type handler func(w http.ResponseWriter, r *http.Request) error
+// handler answers a request to an engine; an error becomes Docker's JSON unless something was written.
+type handler func(e *Engine, w http.ResponseWriter, r *http.Request) error
 
-// routes is the API, without its version prefix.
-func (e *Engine) routes() *http.ServeMux {
+// engineKey finds the engine in a request's context.
+type engineKey struct{}
+
+// routes is the API, without its version prefix: one table for all engines, which are many and mostly idle.
+var routes = sync.OnceValue(func() *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]handler{
-		"GET /_ping": e.ping, "HEAD /_ping": e.ping, "GET /version": e.getVersion, "GET /info": e.getInfo, "GET /events": e.getEvents, "POST /auth": e.postAuth,
-		"GET /system/df": e.getUsage,
+		"GET /_ping": (*Engine).ping, "HEAD /_ping": (*Engine).ping, "GET /version": (*Engine).getVersion, "GET /info": (*Engine).getInfo, "GET /events": (*Engine).getEvents, "POST /auth": (*Engine).postAuth,
+		"GET /system/df": (*Engine).getUsage,
 
-		"GET /containers/json": e.listContainers, "POST /containers/create": e.postCreate, "POST /containers/prune": e.pruneContainers,
-		"GET /containers/{id}/json": e.inspectContainer, "POST /containers/{id}/start": e.postStart, "POST /containers/{id}/stop": e.postStop,
-		"POST /containers/{id}/restart": e.postRestart, "POST /containers/{id}/kill": e.postKill, "POST /containers/{id}/rename": e.postRename,
-		"POST /containers/{id}/wait": e.postWait, "DELETE /containers/{id}": e.deleteContainer, "GET /containers/{id}/logs": e.getLogs,
-		"POST /containers/{id}/attach": e.postAttach, "POST /containers/{id}/resize": e.postResize, "GET /containers/{id}/stats": e.getStats,
-		"GET /containers/{id}/top": e.getTop, "GET /containers/{id}/changes": e.getChanges, "POST /containers/{id}/update": e.postUpdate,
-		"GET /containers/{id}/archive": e.getArchive, "HEAD /containers/{id}/archive": e.headArchive, "PUT /containers/{id}/archive": e.putArchive,
-		"GET /containers/{id}/export": e.getExport, "POST /containers/{id}/exec": e.postExec,
+		"GET /containers/json": (*Engine).listContainers, "POST /containers/create": (*Engine).postCreate, "POST /containers/prune": (*Engine).pruneContainers,
+		"GET /containers/{id}/json": (*Engine).inspectContainer, "POST /containers/{id}/start": (*Engine).postStart, "POST /containers/{id}/stop": (*Engine).postStop,
+		"POST /containers/{id}/restart": (*Engine).postRestart, "POST /containers/{id}/kill": (*Engine).postKill, "POST /containers/{id}/rename": (*Engine).postRename,
+		"POST /containers/{id}/wait": (*Engine).postWait, "DELETE /containers/{id}": (*Engine).deleteContainer, "GET /containers/{id}/logs": (*Engine).getLogs,
+		"POST /containers/{id}/attach": (*Engine).postAttach, "POST /containers/{id}/resize": (*Engine).postResize, "GET /containers/{id}/stats": (*Engine).getStats,
+		"GET /containers/{id}/top": (*Engine).getTop, "GET /containers/{id}/changes": (*Engine).getChanges, "POST /containers/{id}/update": (*Engine).postUpdate,
+		"GET /containers/{id}/archive": (*Engine).getArchive, "HEAD /containers/{id}/archive": (*Engine).headArchive, "PUT /containers/{id}/archive": (*Engine).putArchive,
+		"GET /containers/{id}/export": (*Engine).getExport, "POST /containers/{id}/exec": (*Engine).postExec,
 
-		"POST /exec/{id}/start": e.startExec, "POST /exec/{id}/resize": e.resizeExec, "GET /exec/{id}/json": e.inspectExec,
+		"POST /exec/{id}/start": (*Engine).startExec, "POST /exec/{id}/resize": (*Engine).resizeExec, "GET /exec/{id}/json": (*Engine).inspectExec,
 
-		"GET /images/json": e.listImages, "POST /images/create": e.postPull, "DELETE /images/{name...}": e.deleteImage, "GET /images/{rest...}": e.getImage,
-		"POST /images/{rest...}": e.postImage,
+		"GET /images/json": (*Engine).listImages, "POST /images/create": (*Engine).postPull, "DELETE /images/{name...}": (*Engine).deleteImage, "GET /images/{rest...}": (*Engine).getImage,
+		"POST /images/{rest...}": (*Engine).postImage,
 
-		"GET /networks": e.listNetworks, "GET /networks/{id}": e.inspectNetwork, "POST /networks/create": e.postNetwork, "DELETE /networks/{id}": e.deleteNetwork,
-		"POST /networks/{id}/connect": e.postConnect, "POST /networks/{id}/disconnect": e.postDisconnect, "POST /networks/prune": e.pruneNetworks,
+		"GET /networks": (*Engine).listNetworks, "GET /networks/{id}": (*Engine).inspectNetwork, "POST /networks/create": (*Engine).postNetwork, "DELETE /networks/{id}": (*Engine).deleteNetwork,
+		"POST /networks/{id}/connect": (*Engine).postConnect, "POST /networks/{id}/disconnect": (*Engine).postDisconnect, "POST /networks/prune": (*Engine).pruneNetworks,
 
-		"GET /volumes": e.listVolumes, "POST /volumes/create": e.postVolume, "GET /volumes/{name}": e.inspectVolume, "DELETE /volumes/{name}": e.deleteVolume,
-		"POST /volumes/prune": e.pruneVolumesHTTP,
+		"GET /volumes": (*Engine).listVolumes, "POST /volumes/create": (*Engine).postVolume, "GET /volumes/{name}": (*Engine).inspectVolume, "DELETE /volumes/{name}": (*Engine).deleteVolume,
+		"POST /volumes/prune": (*Engine).pruneVolumesHTTP,
 	} {
 		mux.Handle(pattern, h)
 	}
@@ -54,11 +59,11 @@ func (e *Engine) routes() *http.ServeMux {
 		"POST /session": "BuildKit sessions (set DOCKER_BUILDKIT=0)", "GET /swarm": "swarm mode", "POST /swarm/init": "swarm mode", "GET /nodes": "swarm mode", "GET /services": "swarm mode",
 		"GET /plugins": "plugins", "GET /distribution/{rest...}": "docker manifest and distribution inspection", "GET /containers/{id}/attach/ws": "attaching over WebSocket",
 	} {
-		mux.Handle(pattern, handler(func(http.ResponseWriter, *http.Request) error { return unsupported(what) }))
+		mux.Handle(pattern, handler(func(*Engine, http.ResponseWriter, *http.Request) error { return unsupported(what) }))
 	}
-	mux.Handle("/", handler(func(http.ResponseWriter, *http.Request) error { return notFound("page not found") }))
+	mux.Handle("/", handler(func(*Engine, http.ResponseWriter, *http.Request) error { return notFound("page not found") }))
 	return mux
-}
+})
 
 // ServeHTTP serves the API with or without a version in its path ("API versioning" of the Engine API).
 func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -72,11 +77,13 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fail(w, err)
 			return
 		}
-		r2 := r.Clone(r.Context())
-		r2.URL.Path, r2.URL.RawPath = "/"+rest, ""
-		r = r2
+		u := *r.URL
+		u.Path, u.RawPath = "/"+rest, ""
+		r2 := *r
+		r2.URL = &u
+		r = &r2
 	}
-	e.mux.ServeHTTP(w, r)
+	routes().ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), engineKey{}, e)))
 }
 
 // checkVersion refuses clients that are too new or too old, in the daemon's words.
@@ -102,7 +109,7 @@ func checkVersion(v string) error {
 // ServeHTTP implements http.Handler.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tracked := &tracker{ResponseWriter: w}
-	if err := h(tracked, r); err != nil && !tracked.written {
+	if err := h(r.Context().Value(engineKey{}).(*Engine), tracked, r); err != nil && !tracked.written {
 		fail(w, err)
 	}
 }

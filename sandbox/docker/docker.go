@@ -51,7 +51,6 @@ type Config struct {
 type Engine struct {
 	cfg     Config
 	runtime *runtime.Runtime
-	mux     *http.ServeMux
 	done    chan struct{} // closed by Close
 	tasks   sync.WaitGroup
 	once    sync.Once
@@ -91,7 +90,6 @@ func New(cfg Config) (_ *Engine, err error) {
 	if err := e.defaultNetworks(); err != nil {
 		return nil, err
 	}
-	e.mux = e.routes()
 	return e, nil
 }
 
