@@ -135,7 +135,7 @@ func (e *Engine) postPull(w http.ResponseWriter, r *http.Request) error {
 func pullFailure(err error) error {
 	var missing *image.NotFoundError
 	if errors.As(err, &missing) {
-		if len(missing.Tags) > 0 {
+		if missing.Known {
 			return notFound("manifest for %s not found: manifest unknown: %s", missing.Ref.Familiar(), missing)
 		}
 		return notFound("pull access denied for %s, repository does not exist or may require 'docker login': denied: %s", familiarName(missing.Ref), missing)
@@ -160,10 +160,14 @@ func (p *progressStream) start(ref image.Ref) {
 	if p.begun {
 		return
 	}
+	p.begin()
+	p.send(jsonstream.Message{ID: ref.Tag, Status: "Pulling from " + strings.TrimPrefix(ref.Repository(), "docker.io/")})
+}
+
+func (p *progressStream) begin() {
 	p.w.Header().Set("Content-Type", "application/json")
 	p.w.WriteHeader(http.StatusOK)
 	p.begun = true
-	p.send(jsonstream.Message{ID: ref.Tag, Status: "Pulling from " + strings.TrimPrefix(ref.Repository(), "docker.io/")})
 }
 
 func (p *progressStream) send(m jsonstream.Message) {
@@ -183,8 +187,11 @@ func (p *progressStream) failed(err error) error {
 // getImage serves GET /images/NAME/{json,history,get} and /images/search, where the name may have slashes.
 func (e *Engine) getImage(w http.ResponseWriter, r *http.Request) error {
 	rest := r.PathValue("rest")
-	if rest == "search" {
+	switch rest {
+	case "search":
 		return unsupported("docker search")
+	case "get":
+		return e.saveImages(w, r, r.URL.Query()["names"]...)
 	}
 	i := strings.LastIndexByte(rest, '/')
 	if i < 0 {
@@ -197,27 +204,79 @@ func (e *Engine) getImage(w http.ResponseWriter, r *http.Request) error {
 	case "history":
 		return e.imageHistory(w, name)
 	case "get":
-		return unsupported("docker save")
+		return e.saveImages(w, r, name)
 	}
 	return notFound("page not found")
 }
 
-func (e *Engine) postImage(_ http.ResponseWriter, r *http.Request) error {
+// saveImages streams images with their names as an archive that docker load takes.
+func (e *Engine) saveImages(w http.ResponseWriter, r *http.Request, names ...string) error {
+	for _, n := range names {
+		if _, err := e.cfg.Images.Find(n); err != nil {
+			return imageNotFound(n)
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	if err := e.cfg.Images.Save(r.Context(), w, names...); err != nil {
+		return failure(500, "%s", err)
+	}
+	return nil
+}
+
+// loadImages is docker load.
+func (e *Engine) loadImages(w http.ResponseWriter, r *http.Request) error {
+	loaded, err := e.cfg.Images.Load(r.Context(), r.Body)
+	if err != nil {
+		return invalid("%s", err)
+	}
+	p := &progressStream{w: w}
+	p.begin()
+	for _, l := range loaded {
+		for _, n := range l.Names {
+			p.send(jsonstream.Message{Stream: "Loaded image: " + withTag(n) + "\n"})
+		}
+		if len(l.Names) == 0 {
+			p.send(jsonstream.Message{Stream: "Loaded image ID: " + l.Image.ID + "\n"})
+		}
+	}
+	return nil
+}
+
+func (e *Engine) postImage(w http.ResponseWriter, r *http.Request) error {
 	rest := r.PathValue("rest")
 	switch {
 	case rest == "load":
-		return unsupported("docker load")
+		return e.loadImages(w, r)
 	case rest == "prune":
 		return unsupported("docker image prune")
 	case strings.HasSuffix(rest, "/tag"):
-		return e.tagImage(strings.TrimSuffix(rest, "/tag"), r.FormValue("repo"), r.FormValue("tag"))
+		return e.tagImage(w, strings.TrimSuffix(rest, "/tag"), r.FormValue("repo"), r.FormValue("tag"))
 	case strings.HasSuffix(rest, "/push"):
 		return unsupported("docker push")
 	}
 	return notFound("page not found")
 }
 
-func (e *Engine) tagImage(name, repo, tag string) error { return unsupported("docker tag") }
+// tagImage gives an image one more name.
+func (e *Engine) tagImage(w http.ResponseWriter, name, repo, tag string) error {
+	i, err := e.cfg.Images.Find(name)
+	if err != nil {
+		return imageNotFound(name)
+	}
+	if tag != "" {
+		repo += ":" + tag
+	}
+	ref, err := image.ParseRef(repo)
+	if err != nil || ref.Digest != "" {
+		return invalid("invalid reference format")
+	}
+	if err := e.cfg.Images.Tag(name, repo); err != nil {
+		return failure(500, "%s", err)
+	}
+	e.event(events.ImageEventType, events.ActionTag, i.ID, map[string]string{"name": ref.Familiar()})
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
 
 func (e *Engine) inspectImage(w http.ResponseWriter, name string) error {
 	i, err := e.cfg.Images.Entry(name)

@@ -44,6 +44,10 @@ func TestDockerNative(t *testing.T) {
 	play(t, newDockerClient(t, l), "testdata/docker.txt")
 }
 
+func TestDockerGuest(t *testing.T) {
+	play(t, guest{newTestLab(t, Options{})}, "testdata/docker-guest.txt")
+}
+
 // engine is a client of the Engine API without a docker command.
 type engine struct {
 	t    testing.TB

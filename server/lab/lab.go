@@ -18,6 +18,7 @@ import (
 	"github.com/drydock-labs/drydock/orchestrator/apiserver"
 	"github.com/drydock-labs/drydock/orchestrator/loop"
 	"github.com/drydock-labs/drydock/orchestrator/store"
+	"github.com/drydock-labs/drydock/sandbox/image"
 	"github.com/drydock-labs/drydock/sandbox/kernel"
 	"github.com/drydock-labs/drydock/sandbox/network"
 	"github.com/drydock-labs/drydock/server/api"
@@ -77,6 +78,7 @@ func newLab(ctx context.Context, h *Host, id string, o Options) (_ *Lab, err err
 	l.account = h.kernel.NewAccount(kernel.Limits{MemoryBytes: h.limits.Memory, CPUs: h.limits.CPUs, Processes: h.limits.Processes})
 	l.fabric = network.NewFabric(network.Config{Clock: l.clock, Rand: l.rand})
 	l.fabric.SetHook(l)
+	h.images.Configure(id, image.ScopeConfig{Charger: &l.disk, Clock: l.clock.Now})
 	if err := l.makeCluster(); err != nil {
 		return nil, err
 	}
@@ -259,6 +261,7 @@ func (l *Lab) release() {
 	for _, n := range l.nodes {
 		n.dispose()
 	}
+	l.host.images.Drop(l.id)
 	if l.inside != nil {
 		l.inside.Close()
 	}

@@ -77,7 +77,7 @@ func (l *Lab) makeMachines(workers int) error {
 func (l *Lab) addMachine(name string, ip netip.Addr, pods netip.Prefix) {
 	n := &node{lab: l, name: name, ip: ip, pods: pods, started: map[string]kubelet.Resources{}}
 	n.upper = vfs.NewTmpfs(vfs.TmpfsOptions{Size: l.disk.limit, Charger: &l.disk, Clock: l.clock.Now, Type: "overlay"})
-	n.images = l.host.images.NewLocal("")
+	n.images = l.host.images.NewLocal(l.id)
 	l.order = append(l.order, name)
 	l.nodes[name] = n
 }
@@ -301,6 +301,7 @@ func (n *node) closeLast() {
 // dispose releases a machine that is off, disk and all.
 func (n *node) dispose() {
 	n.closeLast()
+	n.images.Close()
 	n.upper.Close()
 }
 

@@ -32,6 +32,7 @@ func (p programs) machines() []recipe {
 		{Path: "home/learner", Dir: true, Mode: 0o755, UID: 1000, GID: 1000},
 	}
 	kubectl := []image.File{program("usr/local/bin/kubectl", p.wasm["kubectl"])}
+	docker := []image.File{program("usr/local/bin/docker", p.wasm["docker"])}
 	var opt []image.File
 	for _, d := range []string{"var/lib/kubelet", "var/lib/containers", "var/log/pods", "opt/cni/bin", "etc/kubernetes"} {
 		opt = append(opt, dir(d, 0o755))
@@ -39,7 +40,7 @@ func (p programs) machines() []recipe {
 	cfg := image.Config{Entrypoint: []string{"/bin/bash", "-l"}, Env: []string{searchPath, "LANG=C.UTF-8"}, Labels: map[string]string{"org.opencontainers.image.vendor": "Drydock"}}
 	needs := []string{"coreutils", "shell", "kubectl"}
 	return []recipe{
-		{scope: catalogue.MachineScope, needs: needs, Recipe: image.Recipe{Names: []string{catalogue.Workstation}, Created: released, Config: cfg, Layers: [][]image.File{p.base(), kubectl, slices.Concat(system, home)}}},
+		{scope: catalogue.MachineScope, needs: append(slices.Clip(needs), "docker"), Recipe: image.Recipe{Names: []string{catalogue.Workstation}, Created: released, Config: cfg, Layers: [][]image.File{p.base(), kubectl, docker, slices.Concat(system, home)}}},
 		{scope: catalogue.MachineScope, needs: needs, Recipe: image.Recipe{Names: []string{catalogue.Node}, Created: released, Config: cfg, Layers: [][]image.File{p.base(), kubectl, slices.Concat(system, opt)}}},
 	}
 }

@@ -69,7 +69,7 @@ func moduleRoot() (string, error) {
 }
 
 // guests are the programs that recipes use.
-var guests = []string{"coreutils", "shell", "vi", "httpd", "kubectl", "hog", "crash", "pause", "hello"}
+var guests = []string{"coreutils", "shell", "vi", "httpd", "kubectl", "docker", "hog", "crash", "pause", "hello"}
 
 func load(root string) (p programs, missing []string, err error) {
 	p.wasm = map[string][]byte{}
