@@ -16,8 +16,8 @@ import (
 	"github.com/drydock-labs/drydock/sandbox/runtime"
 )
 
-// maxJSON bounds a request's JSON body.
-const maxJSON = 4 << 20
+// maxJSON bounds a request's JSON body; there may be as many at a time as connections.
+const maxJSON = 256 << 10
 
 // handler answers a request to an engine; an error becomes Docker's JSON unless something was written.
 type handler func(e *Engine, w http.ResponseWriter, r *http.Request) error

@@ -304,7 +304,7 @@ func (e *Engine) getStats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	stream := !r.Form.Has("stream") && r.URL.Query().Get("stream") == "" || flag(r, "stream")
+	stream := !r.URL.Query().Has("stream") || flag(r, "stream")
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
 	var before api.StatsResponse

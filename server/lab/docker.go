@@ -33,7 +33,7 @@ func (n *node) startDocker(b *boot) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen at %s: %w", dockerSocket, err)
 	}
-	network.ServeListener(ln, dockerConns, func(c net.Conn) { serveHTTP(c, b.docker) })
+	b.door = network.ServeListener(ln, dockerConns, func(c net.Conn) { serveHTTP(c, b.docker) })
 	return nil
 }
 

@@ -228,6 +228,27 @@ func TestDockerApart(t *testing.T) {
 	}
 }
 
+// TestDockerReboot: a power cut takes the containers' processes and the daemon, the next boot has both again.
+func TestDockerReboot(t *testing.T) {
+	l := newTestLab(t, Options{})
+	before := newEngine(t, l)
+	before.want("POST", "/images/create?fromImage=busybox&tag=latest", nil, 200, "busybox")
+	before.create("?name=one", map[string]any{"Image": "busybox", "Cmd": []string{"sleep", "1000"}})
+	before.want("POST", "/containers/one/start", nil, 204, "")
+	if err := l.PowerOff(Workstation); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Docker(); err == nil {
+		t.Error("the Docker host of a machine that is off answers")
+	}
+	if err := l.PowerOn(Workstation); err != nil {
+		t.Fatal(err)
+	}
+	if out, code, err := l.Run(t.Context(), "docker images -q | wc -l; docker run --rm busybox echo again"); err != nil || code != 0 || string(out) != "1\nagain\n" {
+		t.Errorf("%q %d %v", out, code, err)
+	}
+}
+
 // hijack begins a raw stream.
 func (e engine) hijack(path string) net.Conn {
 	e.t.Helper()

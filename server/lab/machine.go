@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"sync"
@@ -54,6 +55,7 @@ type boot struct {
 	stack   *network.Stack
 	runtime *runtime.Runtime // nil on the workstation
 	docker  *docker.Engine   // nil but on the workstation
+	door    io.Closer        // of the Docker host's socket; nil but on the workstation
 	root    *vfs.View
 }
 
@@ -315,6 +317,9 @@ func (b *boot) close() {
 	}
 	if b.docker != nil {
 		b.docker.Close()
+	}
+	if b.door != nil {
+		b.door.Close()
 	}
 	if b.stack != nil {
 		b.stack.Close()
