@@ -73,12 +73,16 @@ func (c *container) changed(w http.ResponseWriter, f func() (bool, error)) error
 	return nil
 }
 
-func (e *Engine) postStop(w http.ResponseWriter, r *http.Request) error {
-	c, err := e.named(r)
-	if err != nil {
-		return err
+// toStop reads which container is to be stopped and how long that may take.
+func (e *Engine) toStop(r *http.Request) (c *container, grace *int, err error) {
+	if c, err = e.named(r); err == nil {
+		grace, err = number(r, "t")
 	}
-	grace, err := number(r, "t")
+	return c, grace, err
+}
+
+func (e *Engine) postStop(w http.ResponseWriter, r *http.Request) error {
+	c, grace, err := e.toStop(r)
 	if err != nil {
 		return err
 	}
@@ -86,11 +90,7 @@ func (e *Engine) postStop(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (e *Engine) postRestart(w http.ResponseWriter, r *http.Request) error {
-	c, err := e.named(r)
-	if err != nil {
-		return err
-	}
-	grace, err := number(r, "t")
+	c, grace, err := e.toStop(r)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -269,7 +270,9 @@ func (c *container) fillVolume(v *volume, target string) error {
 	}
 	to := vfs.NewNamespace(v.fs).View(vfs.Root)
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(pack(from, target, "", w)) }()
+	var packing sync.WaitGroup
+	packing.Go(func() { w.CloseWithError(pack(from, target, "", w)) })
+	defer packing.Wait()
 	defer r.Close()
 	if err := unpack(to, "/", tar.NewReader(r)); err != nil {
 		return failure(500, "copy the image's %s into the volume %s: %s", target, v.name, err)
