@@ -277,7 +277,7 @@ func TestTerminal(t *testing.T) {
 	send("\x03") // in raw mode a key like others
 	expect("key \"\\x03\"\r\n")
 	master.Resize(50, 132)
-	expect("size 132 50 <nil>\r\n")
+	expect("size 132 50 <nil>\r\nrestored\r\n") // only now is Return the end of a line
 	send("abx\x7fc\r")
 	expect("line \"abc\\n\" <nil>\r\n")
 	<-p.Done()

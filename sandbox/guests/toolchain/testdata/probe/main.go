@@ -416,6 +416,7 @@ func terminal(args []string) error {
 	if err := term.Restore(fd, old); err != nil {
 		return err
 	}
+	fmt.Println("restored")
 	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	fmt.Printf("line %q %v\n", line, err)
 	return nil
