@@ -52,7 +52,8 @@ export class Session {
   private muted = true; // the portal repaints: what the terminal answers to old questions goes nowhere
   private line = '';
   private atPrompt = false;
-  private settling = false; // a syllable is composed, and xterm.js has not read it yet
+  private settling = 0; // syllables that are composed but that xterm.js has not read yet, and keys that wait behind them
+  private passing = false; // a key that waited is given to xterm.js
   private closed = false;
   private watch: ResizeObserver | undefined;
   /** Ctrl of the phone's key row: goes with the next key. */
@@ -254,18 +255,28 @@ export class Session {
 
   /** xterm.js reads a composed syllable a moment after its end, in a timer that began just before this one. */
   private onComposed = () => {
-    this.settling = true;
-    setTimeout(() => (this.settling = false));
+    this.settling++;
+    setTimeout(() => this.settling--);
   };
 
-  /** A key that comes before xterm.js has read the syllable waits for it: xterm.js would take what it remembers of the textarea, and lose one. */
+  /**
+   * A key that comes before xterm.js has read the syllable waits for it: xterm.js would take what it remembers of the textarea, and lose one. Keys
+   * behind one that waits do so too, or they would overtake it.
+   */
   private afterSyllable(e: KeyboardEvent): boolean {
-    if (!this.settling || e.type !== 'keydown' || /^(Shift|Control|Alt|Meta)$/.test(e.key)) return false;
+    if (this.passing || !this.settling || e.type !== 'keydown' || /^(Shift|Control|Alt|Meta)$/.test(e.key)) return false;
     e.preventDefault();
     const { key, code, keyCode, ctrlKey, altKey, shiftKey, metaKey } = e;
     const again = new KeyboardEvent('keydown', { key, code, keyCode, ctrlKey, altKey, shiftKey, metaKey, bubbles: true, cancelable: true });
     const plain = key.length === 1 && !ctrlKey && !altKey && !metaKey;
-    setTimeout(() => (plain ? this.type(key) : this.term.textarea?.dispatchEvent(again)));
+    this.settling++;
+    setTimeout(() => {
+      this.settling--;
+      if (plain) return this.type(key);
+      this.passing = true;
+      this.term.textarea?.dispatchEvent(again);
+      this.passing = false;
+    });
     return true;
   }
 
