@@ -145,13 +145,13 @@ func (e *Engine) postWait(w http.ResponseWriter, r *http.Request) error {
 		return json.NewEncoder(w).Encode(res)
 	case <-r.Context().Done():
 		return r.Context().Err()
-	case <-e.done:
+	case <-e.ctx.Done():
 		return nil
 	}
 }
 
 func (e *Engine) pruneContainers(w http.ResponseWriter, r *http.Request) error {
-	f, err := readFilters(r, "until", "label", "label!")
+	f, err := readFilters(r, "label")
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (e *Engine) pruneContainers(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (e *Engine) listContainers(w http.ResponseWriter, r *http.Request) error {
-	f, err := readFilters(r, "id", "name", "label", "exited", "status", "ancestor", "before", "since", "volume", "network", "publish", "expose", "health", "isolation", "is-task")
+	f, err := readFilters(r, "id", "name", "label", "exited", "status", "ancestor", "volume", "network", "publish", "health")
 	if err != nil {
 		return err
 	}
@@ -361,7 +361,7 @@ func (c *container) changes() ([]api.FilesystemChange, error) {
 				continue
 			case below != nil:
 				l = append(l, api.FilesystemChange{Kind: api.ChangeAdd, Path: p})
-			case !st.IsDir() || !old.IsDir() || st.Mode != old.Mode || c.hasChanges(upper, p):
+			case !st.IsDir() || !old.IsDir() || st.Mode != old.Mode || hasEntries(upper, p):
 				l = append(l, api.FilesystemChange{Kind: api.ChangeModify, Path: p})
 			}
 			if st.IsDir() {
@@ -378,8 +378,8 @@ func (c *container) changes() ([]api.FilesystemChange, error) {
 	return l, nil
 }
 
-// hasChanges tells whether something lies in a directory of the upper layer, so that it counts as changed.
-func (c *container) hasChanges(upper *vfs.View, dir string) bool {
+// hasEntries tells whether something lies in a directory: in one of the upper layer, it counts as changed then.
+func hasEntries(upper *vfs.View, dir string) bool {
 	names, err := list(upper, dir)
 	return err == nil && len(names) > 0
 }

@@ -20,7 +20,7 @@ import (
 func imageNotFound(name string) error { return notFound("No such image: %s", withTag(name)) }
 
 func (e *Engine) listImages(w http.ResponseWriter, r *http.Request) error {
-	f, err := readFilters(r, "reference", "dangling", "label", "before", "since", "until")
+	f, err := readFilters(r, "reference", "dangling", "label")
 	if err != nil {
 		return err
 	}
@@ -337,13 +337,7 @@ func (e *Engine) deleteImage(w http.ResponseWriter, r *http.Request) error {
 	last := !byName || len(i.Tags) == 1
 	if last {
 		for _, c := range e.all() {
-			if c.image != i.Image {
-				continue
-			}
-			switch running := c.isRunning(); {
-			case running:
-				return conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", name, short(c.id), short(i.ID))
-			case !flag(r, "force"):
+			if c.image == i.Image && (c.isRunning() || !flag(r, "force")) {
 				return conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", name, short(c.id), short(i.ID))
 			}
 		}

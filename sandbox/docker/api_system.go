@@ -102,7 +102,7 @@ func (n *bridge) summaryLocked() network.Network {
 }
 
 func (e *Engine) listNetworks(w http.ResponseWriter, r *http.Request) error {
-	f, err := readFilters(r, "name", "id", "driver", "label", "scope", "type", "dangling")
+	f, err := readFilters(r, "name", "id", "driver", "label", "scope", "type")
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,11 @@ func (e *Engine) deleteNetwork(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (e *Engine) pruneNetworks(w http.ResponseWriter, _ *http.Request) error {
+func (e *Engine) pruneNetworks(w http.ResponseWriter, r *http.Request) error {
+	f, err := readFilters(r, "label")
+	if err != nil {
+		return err
+	}
 	rep := network.PruneReport{NetworksDeleted: []string{}}
 	e.mu.Lock()
 	used := map[string]bool{}
@@ -165,7 +169,7 @@ func (e *Engine) pruneNetworks(w http.ResponseWriter, _ *http.Request) error {
 	all := slices.Collect(maps.Values(e.networks))
 	e.mu.Unlock()
 	for _, n := range all {
-		if !used[n.name] && e.removeNetwork(n) == nil {
+		if !used[n.name] && f.labels(n.labels) && e.removeNetwork(n) == nil {
 			rep.NetworksDeleted = append(rep.NetworksDeleted, n.name)
 		}
 	}
@@ -236,11 +240,11 @@ func (e *Engine) deleteVolume(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (e *Engine) pruneVolumesHTTP(w http.ResponseWriter, r *http.Request) error {
-	f, err := readFilters(r, "all", "label", "label!")
+	f, err := readFilters(r, "all", "label")
 	if err != nil {
 		return err
 	}
 	all := len(f["all"]) > 0 && f.any("all", func(v string) bool { return v == "true" || v == "1" })
-	names, freed := e.pruneVolumes(all)
+	names, freed := e.pruneVolumes(all, f)
 	return answer(w, http.StatusOK, apivolume.PruneReport{VolumesDeleted: names, SpaceReclaimed: uint64(freed)})
 }

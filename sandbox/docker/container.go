@@ -771,7 +771,7 @@ func (c *container) join(ctx context.Context) (*runtime.Attachment, error) {
 	case a := <-ch:
 		return a.to, a.err
 	case <-ctx.Done():
-	case <-c.e.done:
+	case <-c.e.ctx.Done():
 	}
 	c.mu.Lock()
 	c.joiners = slices.DeleteFunc(c.joiners, func(x chan attachment) bool { return x == ch })

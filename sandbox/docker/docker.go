@@ -9,6 +9,7 @@
 package docker
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -51,7 +52,8 @@ type Config struct {
 type Engine struct {
 	cfg     Config
 	runtime *runtime.Runtime
-	done    chan struct{} // closed by Close
+	ctx     context.Context // ends with Close
+	stop    context.CancelFunc
 	tasks   sync.WaitGroup
 	once    sync.Once
 
@@ -80,8 +82,9 @@ func New(cfg Config) (_ *Engine, err error) {
 	if cfg.LogLimit <= 0 {
 		cfg.LogLimit = 10 << 20
 	}
-	e := &Engine{cfg: cfg, done: make(chan struct{}), containers: map[string]*container{}, names: map[string]*container{}, networks: map[string]*bridge{},
+	e := &Engine{cfg: cfg, containers: map[string]*container{}, names: map[string]*container{}, networks: map[string]*bridge{},
 		volumes: map[string]*volume{}, execs: map[string]*exec{}, listeners: map[*listener]struct{}{}}
+	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.runtime, err = runtime.New(runtime.Config{Machine: cfg.Machine, Images: cfg.Images, Fabric: cfg.Fabric, Disk: cfg.Disk, DiskSize: cfg.DiskSize,
 		Gateway: defaultSubnet.Addr().Next(), Bridge: defaultBridge, PodBits: defaultSubnet.Bits(), LogLimit: cfg.LogLimit, Cgroup: "docker", Events: e.runtimeEvent})
 	if err != nil {
@@ -96,7 +99,7 @@ func New(cfg Config) (_ *Engine, err error) {
 // Close ends all containers and releases everything. Twice is fine.
 func (e *Engine) Close() error {
 	e.once.Do(func() {
-		close(e.done)
+		e.stop()
 		e.mu.Lock()
 		e.closed = true
 		var all []*container

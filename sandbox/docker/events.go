@@ -111,7 +111,7 @@ func (e *Engine) follow(r *http.Request, l *listener, until time.Time, show func
 			return nil
 		case <-r.Context().Done():
 			return nil
-		case <-e.done:
+		case <-e.ctx.Done():
 			return nil
 		}
 	}

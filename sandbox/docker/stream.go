@@ -190,27 +190,8 @@ func (c *container) attach(ctx context.Context, s runtime.IO) {
 // until is a context for a stream: it ends with the engine. That the client of a hijacked connection has gone is noticed at the next byte.
 func (e *Engine) until(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(parent)
-	stop := context.AfterFunc(doneContext{ctx, e.done}, cancel)
+	stop := context.AfterFunc(e.ctx, cancel)
 	return ctx, func() { stop(); cancel() }
-}
-
-// doneContext is a context that ends when a channel is closed.
-type doneContext struct {
-	context.Context
-	done <-chan struct{}
-}
-
-// Done implements context.Context.
-func (c doneContext) Done() <-chan struct{} { return c.done }
-
-// Err implements context.Context.
-func (c doneContext) Err() error {
-	select {
-	case <-c.done:
-		return context.Canceled
-	default:
-		return nil
-	}
 }
 
 func (e *Engine) postResize(w http.ResponseWriter, r *http.Request) error {
@@ -337,7 +318,7 @@ func (c *container) tick(ctx context.Context) bool {
 	case <-ch:
 		return true
 	case <-ctx.Done():
-	case <-c.e.done:
+	case <-c.e.ctx.Done():
 	}
 	return false
 }

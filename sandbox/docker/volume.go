@@ -328,11 +328,11 @@ func (c *container) files() (*vfs.View, error) {
 }
 
 // pruneVolumes removes the volumes that no container has: the anonymous ones, or all.
-func (e *Engine) pruneVolumes(all bool) (names []string, freed int64) {
+func (e *Engine) pruneVolumes(all bool, f filters) (names []string, freed int64) {
 	e.mu.Lock()
 	var l []*volume
 	for _, v := range e.volumes {
-		if len(v.users) == 0 && (all || v.anonymous) {
+		if len(v.users) == 0 && (all || v.anonymous) && f.labels(v.labels) {
 			l = append(l, v)
 		}
 	}

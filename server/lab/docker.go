@@ -40,23 +40,16 @@ func (n *node) startDocker(b *boot) (err error) {
 // dockerConns bounds the connections to the Docker host that are served at a time from inside the lab.
 const dockerConns = 128
 
-// serveHTTP serves one connection until it ends. It takes no goroutine but the caller's and the connection's.
+// serveHTTP serves one connection until it ends.
 func serveHTTP(c net.Conn, h http.Handler) {
-	held := &heldConn{Conn: c, done: make(chan struct{})}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 3 * time.Minute, MaxHeaderBytes: 64 << 10}
-	ln := &oneConn{conn: held, closed: make(chan struct{})}
-	go func() {
-		<-held.done
-		ln.Close()
-	}()
-	_ = srv.Serve(ln) // always the listener's end
+	_ = srv.Serve(&oneConn{conn: &heldConn{Conn: c, done: make(chan struct{})}}) // always the listener's end
 }
 
-// oneConn is a listener with one connection.
+// oneConn is a listener with one connection, which ends with it.
 type oneConn struct {
-	conn   *heldConn
-	taken  bool
-	closed chan struct{}
+	conn  *heldConn
+	taken bool
 }
 
 // Accept implements net.Listener.
@@ -65,19 +58,12 @@ func (l *oneConn) Accept() (net.Conn, error) {
 		l.taken = true
 		return l.conn, nil
 	}
-	<-l.closed
+	<-l.conn.done
 	return nil, net.ErrClosed
 }
 
 // Close implements net.Listener.
-func (l *oneConn) Close() error {
-	select {
-	case <-l.closed:
-	default:
-		close(l.closed)
-	}
-	return nil
-}
+func (l *oneConn) Close() error { return nil }
 
 // Addr implements net.Listener.
 func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
