@@ -32,6 +32,7 @@ import (
 	"github.com/drydock-labs/drydock/orchestrator/apiserver"
 	"github.com/drydock-labs/drydock/server"
 	"github.com/drydock-labs/drydock/server/api"
+	"github.com/drydock-labs/drydock/server/db"
 	"github.com/drydock-labs/drydock/server/lab"
 )
 
@@ -150,7 +151,7 @@ func serveCommand() *cobra.Command {
 		return servePortal(ctx, listen, data, c.OutOrStdout())
 	}}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")
-	c.Flags().StringVar(&data, "data", dataDir(), "folder for what must outlive the process: the certificate authority")
+	c.Flags().StringVar(&data, "data", dataDir(), "folder for what must outlive the process: the certificate authority and the portal's tables")
 	return c
 }
 
@@ -168,6 +169,11 @@ func servePortal(ctx context.Context, listen, data string, out io.Writer) error 
 	if err != nil {
 		return err
 	}
+	tables, err := db.Open(db.Config{Dir: data})
+	if err != nil {
+		return err
+	}
+	defer tables.Close()
 	host := startHost(ctx, lab.HostConfig{Version: version, CacheDir: cacheDir(), CA: ca, Log: log})
 	defer host.close()
 	all, err := lessons.LoadAll(lessons.Content())
@@ -175,7 +181,7 @@ func servePortal(ctx context.Context, listen, data string, out io.Writer) error 
 		return err
 	}
 	assets, errAssets := frontend.Dist()
-	portal, err := server.New(server.Config{Labs: host, Lessons: all, Assets: assets, ErrAssets: errAssets, Version: version, Log: log})
+	portal, err := server.New(server.Config{Labs: host, Lessons: all, DB: tables, Assets: assets, ErrAssets: errAssets, Version: version, Log: log})
 	if err != nil {
 		return err
 	}

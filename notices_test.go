@@ -151,7 +151,15 @@ func identify(text string) (ids []string, problem string) {
 // isNotice tells texts that accompany a licence: attributions (Apache-2.0, section 4d) and Go's grant of patents.
 func isNotice(text string) bool {
 	return strings.HasPrefix(text, "Additional IP Rights Grant (Patents)") ||
-		slices.ContainsFunc(accompanying, func(kind string) bool { return strings.HasPrefix(text, kind+"\n\n") })
+		slices.ContainsFunc(accompanying, func(kind string) bool { return strings.HasPrefix(text, kind+"\n\n") }) ||
+		slices.ContainsFunc(unconditional, func(begin string) bool { return strings.HasPrefix(text, begin) })
+}
+
+// unconditional are the beginnings of texts that stand beside a licence and ask nothing of us. Each is one known text; the module still needs a
+// licence of the allowed ones.
+var unconditional = []string{
+	"SQLite Is Public Domain\n",                                       // the authors' dedication: modernc.org/sqlite, itself BSD, translates their code
+	"https://commons.wikimedia.org/wiki/File:Memory_infra_logo.png\n", // where modernc.org/memory's logo is from, a picture that is not linked
 }
 
 // accompanying are names of files with notices; the text is kept below the name.

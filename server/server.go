@@ -22,6 +22,7 @@ import (
 
 	"github.com/drydock-labs/drydock/lessons"
 	"github.com/drydock-labs/drydock/server/api"
+	"github.com/drydock-labs/drydock/server/db"
 )
 
 // The vocabulary that labs implement; package api has the documentation.
@@ -42,6 +43,8 @@ type (
 type Config struct {
 	Labs    Labs
 	Lessons []*lessons.Lesson
+	// DB keeps the portal's tables; whoever opened it closes it after the portal. nil: one in memory, which ends with the portal.
+	DB *db.DB
 	// Assets is the built page: index.html and assets/. With ErrAssets set the portal answers every page with that sentence and status 503.
 	Assets    fs.FS
 	ErrAssets error
@@ -97,6 +100,7 @@ func (l Limits) withDefaults() Limits {
 // Server is the portal's HTTP handler.
 type Server struct {
 	cfg      Config
+	ownDB    bool // made here
 	echo     *echo.Echo
 	sessions *sessions
 	assets   *assets
@@ -133,6 +137,12 @@ func New(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
+	if s.ownDB = cfg.DB == nil; s.ownDB {
+		var err error
+		if s.cfg.DB, err = db.Open(db.Config{}); err != nil {
+			return nil, fmt.Errorf("server: %w", err)
+		}
+	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.sessions = newSessions(s)
 	s.routes()
@@ -156,7 +166,11 @@ func (s *Server) HTTPServer() *http.Server {
 // Close ends every socket and lab that the portal opened, and waits for them. Twice is fine.
 func (s *Server) Close() error {
 	s.stop()
-	return s.sessions.closeAll()
+	err := s.sessions.closeAll()
+	if s.ownDB {
+		err = errors.Join(err, s.cfg.DB.Close())
+	}
+	return err
 }
 
 func (s *Server) routes() {

@@ -1,0 +1,125 @@
+package db
+
+import (
+	"context"
+	"time"
+)
+
+// Session is one browser.
+type Session struct {
+	ID            Hash // of the cookie
+	Created, Seen time.Time
+}
+
+// Lab is one learner's lab of a lesson.
+type Lab struct {
+	ID      string
+	Session Hash
+	Lesson  string
+	Lang    string
+	// Code is the hash of the return code that opens the lab in another browser; nil: there is none.
+	Code          *Hash
+	Created, Seen time.Time
+	Deleted       time.Time // zero: it is there
+}
+
+// AddSession remembers a session.
+//
+// # Errors
+//   - ErrTaken: its id is there already
+func (d *DB) AddSession(ctx context.Context, s Session) error {
+	_, err := d.exec(ctx, "INSERT INTO sessions (id, created, seen) VALUES (?, ?, ?)", s.ID[:], stamp(s.Created), stamp(s.Seen))
+	return err
+}
+
+// Session finds a session; ErrNone if there is none.
+func (d *DB) Session(ctx context.Context, id Hash) (Session, error) {
+	return get(ctx, d, scanSession, "SELECT id, created, seen FROM sessions WHERE id = ?", id[:])
+}
+
+// Sessions are all sessions, the one seen last first.
+func (d *DB) Sessions(ctx context.Context) ([]Session, error) {
+	return list(ctx, d, scanSession, "SELECT id, created, seen FROM sessions ORDER BY seen DESC, id")
+}
+
+func scanSession(scan func(...any) error) (s Session, err error) {
+	var created, seen int64
+	err = scan(&s.ID, &created, &seen)
+	s.Created, s.Seen = unstamp(created), unstamp(seen)
+	return s, err
+}
+
+// SeeSession notes when a session was seen; ErrNone if there is none.
+func (d *DB) SeeSession(ctx context.Context, id Hash, at time.Time) error {
+	return d.one(ctx, "UPDATE sessions SET seen = ? WHERE id = ?", stamp(at), id[:])
+}
+
+// RemoveSession forgets a session and its labs; ErrNone if there is none.
+func (d *DB) RemoveSession(ctx context.Context, id Hash) error {
+	return d.one(ctx, "DELETE FROM sessions WHERE id = ?", id[:])
+}
+
+// AddLab remembers a lab.
+//
+// # Errors
+//   - ErrTaken: its id or its return code is there already
+func (d *DB) AddLab(ctx context.Context, l Lab) error {
+	_, err := d.exec(ctx, "INSERT INTO labs (id, session, lesson, lang, code, created, seen, deleted) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		l.ID, l.Session[:], l.Lesson, l.Lang, optional(l.Code), stamp(l.Created), stamp(l.Seen), stamp(l.Deleted))
+	return err
+}
+
+const labColumns = "SELECT id, session, lesson, lang, code, created, seen, deleted FROM labs "
+
+// Lab finds a lab, a deleted one too; ErrNone if there is none.
+func (d *DB) Lab(ctx context.Context, id string) (Lab, error) {
+	return get(ctx, d, scanLab, labColumns+"WHERE id = ?", id)
+}
+
+// LabByCode finds the lab that a return code opens; ErrNone if it opens none, or a deleted one.
+func (d *DB) LabByCode(ctx context.Context, code Hash) (Lab, error) {
+	return get(ctx, d, scanLab, labColumns+"WHERE code = ? AND deleted = 0", code[:])
+}
+
+// Labs are the labs that are there, of all sessions, the one seen last first.
+func (d *DB) Labs(ctx context.Context) ([]Lab, error) {
+	return list(ctx, d, scanLab, labColumns+"WHERE deleted = 0 ORDER BY seen DESC, id")
+}
+
+func scanLab(scan func(...any) error) (l Lab, err error) {
+	var created, seen, deleted int64
+	var code []byte
+	err = scan(&l.ID, &l.Session, &l.Lesson, &l.Lang, &code, &created, &seen, &deleted)
+	l.Created, l.Seen, l.Deleted = unstamp(created), unstamp(seen), unstamp(deleted)
+	if err == nil && code != nil {
+		l.Code = new(Hash)
+		err = l.Code.Scan(code)
+	}
+	return l, err
+}
+
+// SetLabCode replaces a lab's return code; nil revokes it.
+//
+// # Errors
+//   - ErrNone: there is no such lab
+//   - ErrTaken: another lab has the code
+func (d *DB) SetLabCode(ctx context.Context, id string, code *Hash) error {
+	return d.one(ctx, "UPDATE labs SET code = ? WHERE id = ?", optional(code), id)
+}
+
+// SeeLab notes when a lab was seen; ErrNone if there is none.
+func (d *DB) SeeLab(ctx context.Context, id string, at time.Time) error {
+	return d.one(ctx, "UPDATE labs SET seen = ? WHERE id = ?", stamp(at), id)
+}
+
+// DeleteLab marks a lab deleted: its return code opens nothing any more, and whoever collects its content removes the row when that is gone.
+func (d *DB) DeleteLab(ctx context.Context, id string, at time.Time) error {
+	return d.one(ctx, "UPDATE labs SET deleted = ?, code = NULL WHERE id = ?", stamp(at), id)
+}
+
+func optional(h *Hash) any {
+	if h == nil {
+		return nil
+	}
+	return h[:]
+}
