@@ -1,6 +1,8 @@
 package vfs
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"sort"
@@ -27,7 +29,7 @@ var seedEntries = []struct{ path, kind, body string }{
 }
 
 func seedTmpfs(t testing.TB) *Tmpfs {
-	fs := NewTmpfs(TmpfsOptions{Clock: testClock()})
+	fs := NewTmpfs(TmpfsOptions{Clock: testClock(), Dirty: func() {}})
 	v := NewNamespace(fs).View(Root)
 	v.Umask = 0
 	for _, e := range seedEntries {
@@ -77,7 +79,7 @@ func seedLayer(t testing.TB, keep func(i int) bool, extra func(*LayerBuilder)) *
 // subjects are the file systems that must behave alike.
 func subjects(t testing.TB) map[string]FS {
 	all := func(int) bool { return true }
-	upper := func() *Tmpfs { return NewTmpfs(TmpfsOptions{Clock: testClock()}) }
+	upper := func() *Tmpfs { return NewTmpfs(TmpfsOptions{Clock: testClock(), Dirty: func() {}}) }
 	bottom := seedLayer(t, func(i int) bool { return i%2 == 0 }, func(b *LayerBuilder) {
 		b.File("d1/gone", LayerAttr{Mode: 0o600}, []byte("x"), "")
 		b.File("old", LayerAttr{Mode: 0o600}, []byte("x"), "")
@@ -251,8 +253,15 @@ func runProgram(t testing.TB, data []byte) {
 		views[name] = NewNamespace(fs).View(Root)
 	}
 	var log []string
+	kept := map[string]*keptTree{}
+	for name, fs := range fss {
+		kept[name] = &keptTree{fs: upperOf(fs)}
+	}
 	for i := 0; len(p.data) > 0 && i < 200; i++ {
 		op, out := p.step(views)
+		for _, k := range kept {
+			k.step(t, i)
+		}
 		log = append(log, op+" → "+out["tmpfs"])
 		for name, got := range out {
 			if got != out["tmpfs"] {
@@ -271,6 +280,17 @@ func runProgram(t testing.TB, data []byte) {
 				t.Fatalf("tree of %s differs when mounted again:\n%s\n%s", name, strings.Join(log, "\n"), d)
 			}
 		}
+		again := fss[name]
+		back := kept[name].again(t)
+		if o, ok := again.(*Overlay); ok {
+			again = NewOverlay(o.lower, back)
+		} else {
+			again = back
+		}
+		if d := cmp.Diff(want, dump(t, NewNamespace(again).View(Root))); d != "" && !strings.Contains(d, "inode") {
+			t.Fatalf("tree of %s differs when it was kept and replayed:\n%s\n%s", name, strings.Join(log, "\n"), d)
+		}
+		checkCharges(t, name+" replayed", NewNamespace(again).View(Root), again)
 		for _, f := range p.files[v] {
 			if err := f.Close(); err != nil {
 				t.Fatal(name, err)
@@ -278,6 +298,57 @@ func runProgram(t testing.TB, data []byte) {
 		}
 		checkCharges(t, name, v, fss[name])
 	}
+}
+
+func upperOf(fs FS) *Tmpfs {
+	if o, ok := fs.(*Overlay); ok {
+		return o.upper
+	}
+	return fs.(*Tmpfs)
+}
+
+// keptTree is the records of a Tmpfs: of Flushes, and of a Snapshot in between.
+type keptTree struct {
+	fs      *Tmpfs
+	records [][]byte
+}
+
+func (k *keptTree) emit(p []byte) error {
+	k.records = append(k.records, bytes.Clone(p))
+	return nil
+}
+
+func (k *keptTree) step(t testing.TB, i int) {
+	refuse := errors.New("the disk is full")
+	switch {
+	case i%50 == 49:
+		k.records = nil
+		if err := k.fs.Snapshot(k.emit); err != nil {
+			t.Fatal(err)
+		}
+	case i%7 == 6:
+		if err := k.fs.Flush(func([]byte) error { return refuse }); err != nil && !errors.Is(err, refuse) {
+			t.Fatal(err)
+		}
+	case i%5 == 4:
+		if err := k.fs.Flush(k.emit); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// again is what the records make.
+func (k *keptTree) again(t testing.TB) *Tmpfs {
+	if err := k.fs.Flush(k.emit); err != nil {
+		t.Fatal(err)
+	}
+	r := NewTmpfsReplay()
+	for _, p := range k.records {
+		if err := r.Add(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r.Tmpfs(TmpfsOptions{Clock: testClock(), Dirty: func() {}})
 }
 
 // checkCharges removes everything and looks for what is still charged.
@@ -292,10 +363,7 @@ func checkCharges(t testing.TB, name string, v *View, fs FS) {
 			t.Fatal(name, n, err)
 		}
 	}
-	up, ok := fs.(*Tmpfs)
-	if !ok {
-		up = fs.(*Overlay).upper
-	}
+	up := upperOf(fs)
 	if bytes, inodes := up.Used(); bytes != 0 || inodes != 1 || up.blocks != 0 {
 		t.Fatalf("%s: %d bytes, %d blocks, %d inodes charged for an empty tree", name, bytes, up.blocks, inodes)
 	}

@@ -104,6 +104,7 @@ func copyInto(d *memDir, name string, low Node) (memInode, error) {
 	}
 	b := c.base()
 	b.atim, b.mtim, b.ctim = st.Atim, st.Mtim, st.Ctim
+	d.fs.noteLocked(c)
 	return c, nil
 }
 
@@ -111,7 +112,7 @@ func copyInto(d *memDir, name string, low Node) (memInode, error) {
 func (f *memFile) fillLocked(src Handle, size int64) error {
 	if sh, ok := src.(sharer); ok {
 		if data, origin := sh.shared(); origin != nil {
-			f.below, f.size, f.origin = data, int64(len(data)), origin
+			f.shareLocked(data, origin)
 			return nil
 		}
 	}
@@ -161,7 +162,11 @@ func (d *memDir) whiteoutLocked(name string) {
 	if d.entries == nil {
 		d.entries = map[string]memInode{}
 	}
-	d.entries[name] = &memNode{fs: fs, ino: fs.nextIno, mode: ModeChar, nlink: 1, atim: now, mtim: now, ctim: now}
+	n := &memNode{fs: fs, ino: fs.nextIno, mode: ModeChar, nlink: 1, atim: now, mtim: now, ctim: now}
+	n.self = n
+	d.entries[name] = n
+	fs.noteLocked(n)
+	fs.noteLocked(d).name(name)
 }
 
 // purgeLocked removes an upper entry: a whiteout, a file, or a directory in which only whiteouts are left.
@@ -171,6 +176,7 @@ func (d *memDir) purgeLocked(name string) {
 	case n == nil:
 	case isWhiteout(n):
 		delete(d.entries, name)
+		d.fs.noteLocked(d).name(name)
 	default:
 		if sub, ok := n.(*memDir); ok {
 			clear(sub.entries)
@@ -206,7 +212,7 @@ func (d *ovDir) Create(name string, n NewNode) (Node, error) {
 	up.fs.mu.Lock()
 	c, err := up.createOverLocked(name, n)
 	if sub, ok := c.(*memDir); ok && hidden && err == nil {
-		sub.opaque = true
+		sub.opaque = true // noted: it is new
 	}
 	up.fs.mu.Unlock()
 	if err != nil {
@@ -317,7 +323,7 @@ func (d *ovDir) removeLocked(name string, n ovInode, hidden bool) {
 	if hidden {
 		up.whiteoutLocked(name)
 	}
-	up.touchLocked()
+	up.touchLocked(name)
 	up.fs.mu.Unlock()
 	delete(d.children, name)
 	o := n.ov()
@@ -501,9 +507,11 @@ func (fs *Overlay) copyTreeLocked(n ovInode) error {
 		d.lowers, d.lower = nil, nil
 		up := d.upper.(*memDir)
 		up.opaque = true
+		up.fs.noteLocked(up)
 		for name, c := range up.entries { // nothing below is left to hide
 			if isWhiteout(c) {
 				delete(up.entries, name)
+				up.fs.noteLocked(up).name(name)
 			}
 		}
 	}

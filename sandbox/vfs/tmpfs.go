@@ -15,6 +15,9 @@ type TmpfsOptions struct {
 	UID     uint32
 	GID     uint32
 	Type    string // shown in /proc/mounts; "" = "tmpfs"
+	// Dirty, where not nil, has changes noted for Flush, and is told of the first one since the last Flush. It is called with the file
+	// system's lock held: it may only plan a Flush.
+	Dirty func()
 }
 
 // inodeCharge is what an inode with its name costs the Charger beside its data: about what it takes of the heap.
@@ -26,11 +29,12 @@ type Tmpfs struct {
 	root *memDir      // immutable
 
 	mu      sync.RWMutex
-	nextIno uint64 // guarded by mu
-	inodes  int64  // guarded by mu
-	blocks  int64  // guarded by mu; bytes of data, whole blocks
-	charged int64  // guarded by mu
-	closed  bool   // guarded by mu
+	nextIno uint64  // guarded by mu
+	inodes  int64   // guarded by mu
+	blocks  int64   // guarded by mu; bytes of data, whole blocks
+	charged int64   // guarded by mu
+	closed  bool    // guarded by mu
+	dirty   changes // guarded by mu; nil unless Options.Dirty is there and something changed
 }
 
 // NewTmpfs makes an empty one.
@@ -44,6 +48,7 @@ func NewTmpfs(o TmpfsOptions) *Tmpfs {
 	fs := &Tmpfs{opts: o, inodes: 1, nextIno: 1}
 	now := o.Clock.now()
 	fs.root = &memDir{memNode: memNode{fs: fs, ino: 1, mode: ModeDir | o.Mode&ModePerm, uid: o.UID, gid: o.GID, nlink: 2, atim: now, mtim: now, ctim: now}}
+	fs.root.self = fs.root
 	return fs
 }
 
@@ -81,7 +86,7 @@ func (fs *Tmpfs) Close() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if !fs.closed {
-		fs.closed = true
+		fs.closed, fs.dirty = true, nil
 		fs.refundLocked(fs.charged)
 		fs.charged = 0
 	}
@@ -119,9 +124,10 @@ func (fs *Tmpfs) chargeLocked(data, inodes, extra int64) error {
 	return nil
 }
 
-// memNode is what all inodes have. Fields are guarded by fs.mu but fs and ino, which are immutable.
+// memNode is what all inodes have. Fields are guarded by fs.mu but fs, self and ino, which are immutable.
 type memNode struct {
 	fs               *Tmpfs
+	self             memInode // the inode that this is part of; immutable
 	ino              uint64
 	mode             uint32
 	nlink            uint32
@@ -171,6 +177,9 @@ func (n *memNode) setAttrLocked(a Attr) {
 		}
 	}
 	n.ctim = now
+	if a.Set != AttrAtim { // when somebody read a file is not worth a write
+		n.fs.noteLocked(n.self)
+	}
 }
 
 // node is implemented by every inode of a Tmpfs.

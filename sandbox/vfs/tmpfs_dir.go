@@ -53,6 +53,7 @@ func (d *memDir) createLocked(name string, n NewNode) (memInode, error) {
 		base.rdev = n.Rdev
 		c = &base
 	}
+	c.base().self = c
 	d.putLocked(name, c)
 	return c, nil
 }
@@ -67,12 +68,15 @@ func (d *memDir) putLocked(name string, n memInode) {
 		d.subdirs++
 		sub.parent, sub.name = d, name
 	}
-	d.touchLocked()
+	d.fs.noteLocked(n)
+	d.touchLocked(name)
 }
 
-func (d *memDir) touchLocked() {
+// touchLocked notes that an entry is another.
+func (d *memDir) touchLocked(name string) {
 	d.mtim = d.fs.opts.Clock.now()
 	d.ctim = d.mtim
+	d.fs.noteLocked(d).name(name)
 }
 
 // dropLocked takes an entry out; a node without names and openings gives back what it was charged.
@@ -105,7 +109,7 @@ func (d *memDir) takeLocked(name string, n memInode) {
 	if _, ok := n.(*memDir); ok {
 		d.subdirs--
 	}
-	d.touchLocked()
+	d.touchLocked(name)
 }
 
 // Link makes another name.
@@ -212,6 +216,7 @@ func (d *memDir) renameLocked(name string, t *memDir, newName string, flags int,
 	d.takeLocked(name, n)
 	t.putLocked(newName, n)
 	n.base().ctim = t.mtim
+	d.fs.noteLocked(n)
 	return nil
 }
 

@@ -153,6 +153,7 @@ func (f *memFile) writeLocked(p []byte, off int64) (int, error) {
 		}
 		copy(c[in:], piece)
 		done += len(piece)
+		f.fs.noteLocked(f).wrote(i)
 	}
 	if done == 0 {
 		return 0, err
@@ -169,6 +170,9 @@ func (f *memFile) truncateLocked(size int64) error {
 	}
 	if size < f.size {
 		f.cutLocked(size)
+		f.fs.noteLocked(f).cutTo(size)
+	} else {
+		f.fs.noteLocked(f)
 	}
 	if size != f.size {
 		f.origin = nil
@@ -288,6 +292,12 @@ func (fs *Tmpfs) CreateShared(dir Dir, name string, n NewNode, src *File) (Node,
 		return nil, err
 	}
 	f := c.(*memFile)
-	f.below, f.size, f.origin = data, int64(len(data)), origin
+	f.shareLocked(data, origin)
 	return f, nil
+}
+
+// shareLocked has a new file show the bytes of an immutable one.
+func (f *memFile) shareLocked(data []byte, origin Immutable) {
+	f.below, f.size, f.origin = data, int64(len(data)), origin
+	f.fs.noteLocked(f).showed()
 }
