@@ -105,7 +105,20 @@ func (c *Cluster) authenticateCert(req *http.Request) (*authenticator.Response, 
 }
 
 func (c *Cluster) clientCA() (*CA, error) {
-	return lazily(c, &c.ca, func() (*CA, error) { return NewCA("drydock-"+c.cfg.ID, c.cfg.Clock.Now()) })
+	return lazily(c, &c.ca, func() (*CA, error) {
+		if kept := c.keptKey("ca"); kept != nil {
+			return ParseCA(kept, kept)
+		}
+		ca, err := NewCA("drydock-"+c.cfg.ID, c.cfg.Clock.Now())
+		if err != nil || c.cfg.Keys == nil {
+			return ca, err
+		}
+		cert, key, err := ca.PEM()
+		if err != nil {
+			return nil, err
+		}
+		return ca, c.cfg.Keys.Put("ca", append(cert, key...))
+	})
 }
 
 // ClientCAs is what a TLS listener may announce as acceptable authorities; verification happens in AuthenticateRequest.
@@ -159,3 +172,11 @@ func actor(ctx context.Context) string {
 
 // admin is the identity of the server's own writes.
 var admin = &user.DefaultInfo{Name: "system:apiserver", Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
+
+// keptKey is what Keys has of a name, nil without.
+func (c *Cluster) keptKey(name string) []byte {
+	if c.cfg.Keys == nil {
+		return nil
+	}
+	return c.cfg.Keys.Get(name)
+}

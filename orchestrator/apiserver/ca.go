@@ -55,10 +55,13 @@ func newCA(der []byte, key *ecdsa.PrivateKey) (*CA, error) {
 	return ca, nil
 }
 
-// ParseCA reads what PEM wrote.
+// ParseCA reads what PEM wrote; both may be in one text.
 func ParseCA(certPEM, keyPEM []byte) (*CA, error) {
 	c, _ := pem.Decode(certPEM)
-	k, _ := pem.Decode(keyPEM)
+	k, rest := pem.Decode(keyPEM)
+	if k != nil && k.Type == "CERTIFICATE" {
+		k, _ = pem.Decode(rest)
+	}
 	if c == nil || k == nil {
 		return nil, fmt.Errorf("certificate authority: no PEM block in the certificate or in the key")
 	}

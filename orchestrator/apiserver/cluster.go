@@ -59,6 +59,20 @@ type ClusterConfig struct {
 	MaxInFlight int
 	// OnCrash is told when a request's handler panicked; the cluster is closed by then.
 	OnCrash func(Crash)
+	// Journal, where not nil, keeps the objects and their history, from before anyone writes to the cluster.
+	Journal store.Journal
+	// Restored, where not nil, is what an earlier cluster gave to its Journal: the new cluster goes on from there. It is of Server.Replay
+	// with the same configuration.
+	Restored *store.Replay
+	// Keys, where not nil, keeps the private keys that the cluster makes when they are first needed.
+	Keys Keys
+}
+
+// Keys keeps a cluster's private keys, PEM, by name.
+type Keys interface {
+	// Get returns a key that was put, nil when there is none.
+	Get(name string) []byte
+	Put(name string, pem []byte) error
 }
 
 // Cluster is one cluster behind the shared server. All methods may be called from any goroutine.
@@ -92,7 +106,17 @@ type Cluster struct {
 	addresses  reservations           // has its own lock
 }
 
-// NewCluster returns a new cluster: a copy-on-write clone of the template, with its own uids and times.
+// Replay returns a replay of what a cluster of this configuration gave to its Journal.
+func (s *Server) Replay(cfg ClusterConfig) *store.Replay {
+	return store.NewReplay(s.kinds, s.storeOptions(cfg))
+}
+
+func (s *Server) storeOptions(cfg ClusterConfig) store.Options {
+	return store.Options{ID: cfg.ID, Clock: cfg.Clock, LogBytes: cfg.LogBytes, MaxObjects: limit(cfg.MaxObjects, DefaultMaxObjects),
+		MaxWatches: limit(cfg.MaxWatches, DefaultMaxWatches), Verify: s.cfg.Verify, Actor: actor}
+}
+
+// NewCluster returns a new cluster: a copy-on-write clone of the template, with its own uids and times; or one that was kept.
 func (s *Server) NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.Wall{}
@@ -123,14 +147,26 @@ func (s *Server) NewCluster(cfg ClusterConfig) (*Cluster, error) {
 		return nil, fmt.Errorf("cluster %s: node ports: %w", cfg.ID, err)
 	}
 	c.ports = *ports
-	o := store.Options{ID: cfg.ID, Clock: cfg.Clock, LogBytes: cfg.LogBytes, MaxObjects: limit(cfg.MaxObjects, DefaultMaxObjects), MaxWatches: limit(cfg.MaxWatches, DefaultMaxWatches), Verify: s.cfg.Verify, Actor: actor}
-	if s.template == nil {
-		c.store = store.NewTemplate(s.kinds, o)
-		return c, nil
+	if c.store, err = s.newStore(c); err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", cfg.ID, err)
 	}
-	o.Rebase = rebase(c.ids.seed(), cfg.Clock.Now())
-	c.store = s.template.Clone(o)
 	return c, nil
+}
+
+func (s *Server) newStore(c *Cluster) (*store.Cluster, error) {
+	if c.cfg.Restored != nil {
+		return c.cfg.Restored.Cluster(c.cfg.Journal)
+	}
+	o := s.storeOptions(c.cfg)
+	kept := store.NewTemplate(s.kinds, o)
+	if s.template != nil {
+		o.Rebase = rebase(c.ids.seed(), c.cfg.Clock.Now())
+		kept = s.template.Clone(o)
+	}
+	if c.cfg.Journal == nil {
+		return kept, nil
+	}
+	return kept, kept.Keep(c.cfg.Journal)
 }
 
 // rebase returns how the template's objects look in a cluster that was born then: their uids are derived from the cluster's seed, so that

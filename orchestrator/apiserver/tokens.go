@@ -5,6 +5,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"time"
@@ -35,7 +37,7 @@ type tokens struct {
 
 func (c *Cluster) tokenIssuer() (*tokens, error) {
 	return lazily(c, &c.tokens, func() (*tokens, error) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		key, err := c.tokenKey()
 		if err != nil {
 			return nil, err
 		}
@@ -50,6 +52,22 @@ func (c *Cluster) tokenIssuer() (*tokens, error) {
 		return &tokens{generator: g, authenticator: serviceaccount.JWTTokenAuthenticator([]string{Audience}, keys, authenticator.Audiences{Audience},
 			onClock(serviceaccount.NewValidator(tokenGetter{c}), c.cfg.Clock))}, nil
 	})
+}
+
+// tokenKey is the key that was kept, or a new one.
+func (c *Cluster) tokenKey() (*ecdsa.PrivateKey, error) {
+	if block, _ := pem.Decode(c.keptKey("tokens")); block != nil {
+		return x509.ParseECPrivateKey(block.Bytes)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil || c.cfg.Keys == nil {
+		return key, err
+	}
+	text, err := keyPEM(key)
+	if err != nil {
+		return nil, err
+	}
+	return key, c.cfg.Keys.Put("tokens", text)
 }
 
 // contextIssuer is the issuer of the context's cluster.

@@ -42,6 +42,7 @@ type container struct {
 	name      string               // guarded by Engine.mu
 	endpoints map[string]*endpoint // guarded by Engine.mu; by network; nil while one is missing
 	dead      bool                 // guarded by Engine.mu: removed, or about to be
+	keep      func()               // guarded by Engine.mu: has it kept; nil while it is made
 
 	mu       sync.Mutex
 	state    api.ContainerState // guarded by mu
@@ -116,13 +117,15 @@ func (e *Engine) create(name string, req *api.CreateRequest) (*container, []stri
 
 // furnish gives a container its files, volumes and places on networks.
 func (e *Engine) furnish(c *container, nets *network.NetworkingConfig) (err error) {
-	c.upper = e.runtime.NewUpper()
-	c.log = runtime.NewLog(e.cfg.LogLimit, e.cfg.Disk)
+	c.upper, c.log = e.files(c.id)
 	if err := e.plug(c, nets); err != nil {
 		return err
 	}
-	c.mounts, err = e.makeMounts(c)
-	return err
+	if c.mounts, err = e.makeMounts(c); err != nil {
+		return err
+	}
+	e.adopt(c)
+	return nil
 }
 
 // withTag is a name as Docker's errors write it.
@@ -280,14 +283,7 @@ func (e *Engine) forget(c *container) {
 }
 
 // release gives back what a container that is forgotten held on the disk.
-func (c *container) release() {
-	if c.upper != nil {
-		c.upper.Close()
-	}
-	if c.log != nil {
-		c.log.Release()
-	}
-}
+func (c *container) release() { c.e.cfg.Keeper.Drop(c.keptAs()) }
 
 // find looks a container up by id, name or an unambiguous prefix of its id.
 func (e *Engine) find(ref string) (*container, error) {
@@ -420,6 +416,7 @@ func (c *container) unstarted(err error) {
 	c.joiners = nil
 	remove := c.host.AutoRemove
 	c.mu.Unlock()
+	c.e.keep(c)
 	for _, j := range joiners {
 		j <- attachment{err: err}
 	}

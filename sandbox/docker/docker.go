@@ -3,7 +3,7 @@
 //
 // It knows nothing of Kubernetes, nor how a program runs or where the API's connections come from. API types are moby's own.
 //
-// It belongs to one boot of a machine, as the Runtime does.
+// It belongs to one boot of a machine, as the Runtime does; what outlives it is the Keeper's (state.go).
 //
 // Lock order: container.ops → Engine.mu → container.mu. The runtime is called with none of them held but container.ops.
 package docker
@@ -34,7 +34,7 @@ const (
 	APIVersion    = "1.55"
 )
 
-// Config configures an Engine. Machine, Images and Fabric are required.
+// Config configures an Engine. Machine, Images, Fabric and Keeper are required.
 type Config struct {
 	Machine *kernel.Machine
 	Images  *image.Local
@@ -46,6 +46,8 @@ type Config struct {
 	// Containers and Volumes bound how many there may be, stopped ones included; 0 = 500 and 200.
 	Containers, Volumes int
 	Version             string // of the product, told as the server's
+	// Keeper keeps what outlives this boot of the machine.
+	Keeper Keeper
 }
 
 // Engine is a machine's Docker host. Its methods may be called from any goroutine.
@@ -59,6 +61,7 @@ type Engine struct {
 
 	mu         sync.Mutex
 	closed     bool                  // guarded by mu
+	off        bool                  // guarded by mu; the machine has lost its power
 	containers map[string]*container // guarded by mu; by id
 	names      map[string]*container // guarded by mu
 	networks   map[string]*bridge    // guarded by mu; by name
@@ -68,10 +71,10 @@ type Engine struct {
 	listeners  map[*listener]struct{}
 }
 
-// New makes a Docker host without containers.
+// New makes a Docker host with what its Keeper has.
 func New(cfg Config) (_ *Engine, err error) {
-	if cfg.Machine == nil || cfg.Images == nil || cfg.Fabric == nil {
-		return nil, errors.New("docker: Machine, Images and Fabric are required")
+	if cfg.Machine == nil || cfg.Images == nil || cfg.Fabric == nil || cfg.Keeper == nil {
+		return nil, errors.New("docker: Machine, Images, Fabric and Keeper are required")
 	}
 	if cfg.Containers <= 0 {
 		cfg.Containers = 500
@@ -93,40 +96,36 @@ func New(cfg Config) (_ *Engine, err error) {
 	if err := e.defaultNetworks(); err != nil {
 		return nil, err
 	}
+	e.restore()
 	return e, nil
 }
 
-// Close ends all containers and releases everything. Twice is fine.
+// Close ends all containers; what the Keeper has of them stays. Twice is fine.
 func (e *Engine) Close() error {
 	e.once.Do(func() {
 		e.stop()
 		e.mu.Lock()
 		e.closed = true
-		var all []*container
-		for _, c := range e.containers {
-			all = append(all, c)
-		}
 		e.mu.Unlock()
 		e.runtime.Close()
 		e.tasks.Wait()
-		for _, c := range all {
-			c.release()
-		}
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		for _, v := range e.volumes {
-			v.fs.Close()
-		}
 	})
 	return nil
+}
+
+// PowerCut is told before the machine's processes die with its power: a daemon would not see them end.
+func (e *Engine) PowerCut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.off, e.closed = true, true
 }
 
 // runtimeEvent hears of what happens by itself.
 func (e *Engine) runtimeEvent(ev runtime.Event) {
 	e.mu.Lock()
-	c := e.containers[ev.ContainerID]
+	c, off := e.containers[ev.ContainerID], e.off
 	e.mu.Unlock()
-	if c == nil {
+	if c == nil || off {
 		return
 	}
 	switch ev.Type {

@@ -35,6 +35,7 @@ func (e *Engine) eventLocked(t events.Type, a events.Action, id string, attribut
 		e.past = append(e.past[:0], e.past[1:]...)
 	}
 	e.past = append(e.past, m)
+	e.keepLocked(t, id)
 	for l := range e.listeners {
 		select {
 		case l.news <- m:

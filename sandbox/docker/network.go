@@ -69,6 +69,9 @@ func (e *Engine) defaultNetworks() error {
 	for _, n := range []*bridge{{name: "bridge", driver: "bridge", link: defaultBridge, subnet: defaultSubnet, gateway: defaultSubnet.Addr().Next()}, {name: "host", driver: "host"}, {name: "none", driver: "null"}} {
 		n.id, n.created, n.taken = e.newID(), e.now(), map[netip.Addr]*container{}
 		e.networks[n.name] = n
+		if e.cfg.Keeper.Documents(keptNetworks)[keptNetworks+n.name] == nil {
+			e.keepNetwork(n)
+		}
 	}
 	s := e.cfg.Machine.Net()
 	if s == nil {
@@ -138,6 +141,7 @@ func (e *Engine) createNetwork(req network.CreateRequest) (*bridge, error) {
 		e.mu.Unlock()
 		return nil, failure(500, "bridge %s: %s", n.link, err)
 	}
+	e.keepNetwork(n)
 	e.event(events.NetworkEventType, events.ActionCreate, n.id, map[string]string{"name": n.name, "type": n.driver})
 	return n, nil
 }
@@ -203,6 +207,7 @@ func (e *Engine) removeNetwork(n *bridge) error {
 		return notFound("network %s not found", n.name)
 	}
 	delete(e.networks, n.name)
+	e.cfg.Keeper.Drop(keptNetworks + n.name)
 	return nil
 }
 

@@ -67,7 +67,7 @@ func (e *Engine) createVolume(name, driver string, options, labels map[string]st
 	if e.closed || len(e.volumes) >= e.cfg.Volumes {
 		return nil, failure(507, "this host has %d volumes, the most a lab may have: remove some (docker volume prune)", e.cfg.Volumes)
 	}
-	v.fs = vfs.NewTmpfs(vfs.TmpfsOptions{Size: e.cfg.DiskSize, Charger: e.cfg.Disk, Inodes: 65536, Clock: e.cfg.Machine.Clock().Now, Type: "ext4"})
+	e.keepVolume(v)
 	e.volumes[v.name] = v
 	e.eventLocked(events.VolumeEventType, events.ActionCreate, v.name, map[string]string{"driver": "local"})
 	return v, nil
@@ -92,7 +92,7 @@ func (e *Engine) removeVolume(v *volume) error {
 		return notFound("get %s: no such volume", v.name)
 	}
 	delete(e.volumes, v.name)
-	v.fs.Close()
+	e.cfg.Keeper.Drop(keptVolumes + v.name)
 	e.eventLocked(events.VolumeEventType, events.ActionDestroy, v.name, map[string]string{"driver": "local"})
 	return nil
 }

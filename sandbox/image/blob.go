@@ -109,7 +109,8 @@ func (c *Content) hold(digest string) error {
 	return nil
 }
 
-// release undoes a hold; the last one deletes the bytes and forgets the tree. Whoever has the tree mounted keeps it.
+// release undoes a hold; the last one forgets the tree and deletes the bytes, which are left to Sweep where the
+// configuration says so. Whoever has the tree mounted keeps it.
 func (c *Content) release(digest string) (gone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,9 +121,11 @@ func (c *Content) release(digest string) (gone bool) {
 	if b.holds--; b.holds > 0 || b.put {
 		return false
 	}
-	delete(c.blobs, digest)
-	if b.file != "" {
-		_ = os.Remove(b.file) // nobody knows the name any more; a left-over is only space
+	if !c.cfg.Keep {
+		delete(c.blobs, digest)
+		if b.file != "" {
+			_ = os.Remove(b.file) // nobody knows the name any more; a left-over is only space
+		}
 	}
 	for k := range c.trees {
 		if k.digest == digest {

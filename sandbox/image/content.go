@@ -39,6 +39,8 @@ type ContentConfig struct {
 	CacheDir string
 	// BlobDir holds what is written by a Writer, one file a blob; "" = on the heap.
 	BlobDir string
+	// Keep leaves blobs that nobody holds any more to Sweep: who is not there at the moment may have them.
+	Keep    bool
 	Sources []Source
 	Limits  Limits
 }

@@ -18,11 +18,23 @@ type Local struct {
 	names  map[string]string // guarded by mu; complete name → image digest
 	images map[string]*Image // guarded by mu; by digest
 	layers map[string]int    // guarded by mu; diff id → images that have it
+
+	changed func() // nil: nobody is told
 }
 
 // NewLocal is empty; it pulls what scope is offered.
 func (s *Store) NewLocal(scope string) *Local {
 	return &Local{store: s, scope: scope, names: map[string]string{}, images: map[string]*Image{}, layers: map[string]int{}}
+}
+
+// OnChange has f told after each change of the names and images, with the machine's lock held: it may only plan something. Call it before
+// others use l.
+func (l *Local) OnChange(f func()) { l.changed = f }
+
+func (l *Local) tellLocked() {
+	if l.changed != nil {
+		l.changed()
+	}
 }
 
 // ErrNotPresent says that a machine does not have an image.
@@ -90,6 +102,7 @@ func (l *Local) Pull(ctx context.Context, name string, progress func(Progress)) 
 func (l *Local) add(i *Image, names ...Ref) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.tellLocked()
 	if l.images[i.Digest] == nil {
 		if err := l.store.holdImage(l.scope, i); err != nil {
 			return err
@@ -208,6 +221,7 @@ func (l *Local) Remove(name string) error {
 	if i == nil {
 		return fmt.Errorf("%s: %w", name, ErrNotPresent)
 	}
+	defer l.tellLocked()
 	if r, err := ParseRef(name); err == nil && l.names[r.String()] == i.Digest {
 		delete(l.names, r.String())
 	} else {

@@ -169,12 +169,12 @@ func (c *Content) Recover() error {
 	return nil
 }
 
-// Sweep deletes the blobs that nobody holds and tells how many bytes they had.
-func (c *Content) Sweep() (freed int64) {
+// Sweep deletes the blobs that nobody holds and for which used, where not nil, is false, and tells how many bytes they had.
+func (c *Content) Sweep(used func(digest string) bool) (freed int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for d, b := range c.blobs {
-		if b.holds > 0 || b.put {
+		if b.holds > 0 || b.put || used != nil && used(d) {
 			continue
 		}
 		delete(c.blobs, d)

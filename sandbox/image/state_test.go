@@ -62,7 +62,7 @@ func TestRestart(t *testing.T) {
 	if err := node.Import(images); err != nil {
 		t.Fatal(err)
 	}
-	if freed := s.Content.Sweep(); freed != 5 || disk.used != charged {
+	if freed := s.Content.Sweep(nil); freed != 5 || disk.used != charged {
 		t.Errorf("swept %d bytes, charged %d and before %d", freed, disk.used, charged)
 	}
 	i, err := node.Find("app:1")

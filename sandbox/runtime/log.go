@@ -42,6 +42,9 @@ type Log struct {
 	open    [2][]byte // guarded by mu; unfinished lines of each stream
 	closed  bool      // guarded by mu; nothing will be written any more
 	news    chan struct{}
+	changed func() // nil: nobody keeps it
+	noted   bool   // guarded by mu; changed was told
+	saved   cursor // guarded by mu; what was flushed
 }
 
 // NewLog makes an empty log of at most limit bytes, which disk is charged for (nil = nobody).
@@ -84,13 +87,25 @@ func (l *Log) recordLocked(s stream, now time.Time, tail []byte) {
 		h[8] |= flagMore
 	}
 	binary.LittleEndian.PutUint32(h[9:], uint32(n))
-	if k := len(l.segs); k == 0 || len(l.segs[k-1])+logHeader+n > logSegment {
+	l.packLocked(h[:], l.open[s], tail)
+	l.open[s] = nil
+	l.noteLocked()
+}
+
+// packLocked appends a record, given in parts, and drops the oldest ones beyond the limit.
+func (l *Log) packLocked(parts ...[]byte) {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	if k := len(l.segs); k == 0 || len(l.segs[k-1])+n > logSegment {
 		l.segs = append(l.segs, nil)
 	}
 	last := &l.segs[len(l.segs)-1]
-	*last = append(append(append(*last, h[:]...), l.open[s]...), tail...)
-	l.open[s] = nil
-	l.size += int64(logHeader + n)
+	for _, p := range parts {
+		*last = append(*last, p...)
+	}
+	l.size += int64(n)
 	for len(l.segs) > 1 && (l.size > l.limit || !l.payLocked()) {
 		l.size -= int64(len(l.segs[0]))
 		l.segs[0] = nil

@@ -21,7 +21,7 @@ func (c *Container) rootfs() error {
 	}
 	r := c.r
 	if c.upper = c.spec.Upper; c.upper == nil {
-		c.upper = r.NewUpper()
+		c.upper = vfs.NewTmpfs(r.UpperOptions())
 	}
 	v := vfs.NewNamespace(vfs.NewOverlay(lowers, c.upper)).View(vfs.Root)
 	v.Umask = 0o022
@@ -55,9 +55,9 @@ func (c *Container) rootfs() error {
 	return nil
 }
 
-// NewUpper makes an empty upper layer, charged to the machine's disk.
-func (r *Runtime) NewUpper() *vfs.Tmpfs {
-	return vfs.NewTmpfs(vfs.TmpfsOptions{Size: r.cfg.DiskSize, Charger: r.cfg.Disk, Inodes: r.cfg.RootInodes, Clock: r.fsClock(), Type: "overlay"})
+// UpperOptions are those of upper layers: charged to the machine's disk.
+func (r *Runtime) UpperOptions() vfs.TmpfsOptions {
+	return vfs.TmpfsOptions{Size: r.cfg.DiskSize, Charger: r.cfg.Disk, Inodes: r.cfg.RootInodes, Clock: r.fsClock(), Type: "overlay"}
 }
 
 // system mounts /proc, /sys and /dev.

@@ -12,19 +12,44 @@ import (
 // Timers fire in order of their time, those of equal time in order of arming, one after another on one goroutine that lives only while there is
 // something to fire. Functions are called without the clock's lock and must only enqueue or wake.
 type Clock struct {
-	mu     sync.Mutex
-	base   time.Time     // wall time at start, with its monotonic reading; immutable
-	offset time.Duration // protected by mu: lab time − wall time
-	still  time.Time     // protected by mu: the time shown while paused
-	paused bool          // protected by mu
-	timers clock.Timers  // protected by mu
-	wake   *time.Timer   // protected by mu: armed for the first timer while the clock runs
-	firing bool          // protected by mu: a goroutine fires what is due
-	closed bool          // protected by mu
+	mu      sync.Mutex
+	base    time.Time     // wall time at start, with its monotonic reading; immutable
+	offset  time.Duration // protected by mu: lab time − wall time
+	still   time.Time     // protected by mu: the time shown while paused
+	paused  bool          // protected by mu
+	timers  clock.Timers  // protected by mu
+	wake    *time.Timer   // protected by mu: armed for the first timer while the clock runs
+	firing  bool          // protected by mu: a goroutine fires what is due
+	closed  bool          // protected by mu
+	changed func()        // protected by mu: told when it was moved, paused or resumed
 }
 
 // NewClock makes a clock that shows the wall clock's time.
 func NewClock() *Clock { return &Clock{base: time.Now()} }
+
+// OnChange has f told whenever the clock is moved, paused or resumed, with the clock's lock held: it may only plan something.
+func (c *Clock) OnChange(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed = f
+}
+
+func (c *Clock) tellLocked() {
+	if c.changed != nil {
+		c.changed()
+	}
+}
+
+// restore sets a clock that nobody uses yet: to offset from the wall clock or, where still is there, to go on from then, or stand there.
+func (c *Clock) restore(offset time.Duration, still time.Time, paused bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset = offset
+	if !still.IsZero() {
+		c.offset = still.Sub(c.base.Round(0))
+	}
+	c.still, c.paused = still, paused
+}
 
 func (c *Clock) nowLocked() time.Time {
 	if c.paused {
@@ -107,6 +132,7 @@ func (c *Clock) Pause() {
 	defer c.mu.Unlock()
 	if !c.paused {
 		c.still, c.paused = c.nowLocked(), true
+		c.tellLocked()
 	}
 }
 
@@ -118,6 +144,7 @@ func (c *Clock) Resume() {
 		c.offset = c.still.Sub(c.base.Round(0)) - time.Since(c.base)
 		c.paused = false
 		c.armLocked()
+		c.tellLocked()
 	}
 }
 
@@ -142,6 +169,7 @@ func (c *Clock) moveLocked(t time.Time) {
 	if !now.Before(t) {
 		return
 	}
+	c.tellLocked()
 	if c.paused {
 		c.still = t
 		return

@@ -30,6 +30,7 @@ import (
 	"github.com/drydock-labs/drydock/sandbox/wasi"
 	"github.com/drydock-labs/drydock/sandbox/wasm"
 	"github.com/drydock-labs/drydock/server/api"
+	"github.com/drydock-labs/drydock/server/journal"
 )
 
 // Domain is the domain of the names by which TLS clients reach a lab's API server: LAB.k8s.drydock.internal.
@@ -44,9 +45,13 @@ type HostConfig struct {
 	// CA signs the certificate that clients see; nil makes one.
 	CA *apiserver.CA
 	// Names are further names and addresses that clients call the API server by, beside 127.0.0.1, localhost and *.k8s.drydock.internal.
-	Names  []string
-	Limits Limits
-	Log    *slog.Logger
+	Names []string
+	// Journal keeps labs when the process ends; nil: they end with it. It is the caller's to close, after the host. ContentDir keeps the images
+	// that labs push and load.
+	Journal    *journal.Journal
+	ContentDir string
+	Limits     Limits
+	Log        *slog.Logger
 }
 
 // Host is what the labs of a process share. Methods are for any goroutine.
@@ -104,7 +109,10 @@ func (h *Host) startSandbox(ctx context.Context) (err error) {
 	if h.cfg.CacheDir != "" {
 		dirs.code, dirs.layers = filepath.Join(h.cfg.CacheDir, "code"), filepath.Join(h.cfg.CacheDir, "layers")
 	}
-	if h.images, err = catalogue.NewStore(catalogue.Config{CacheDir: dirs.layers}); err != nil {
+	if h.images, err = catalogue.NewStore(catalogue.Config{CacheDir: dirs.layers, BlobDir: h.cfg.ContentDir, Keep: h.cfg.Journal != nil}); err != nil {
+		return err
+	}
+	if err := h.images.Content.Recover(); err != nil {
 		return err
 	}
 	for _, name := range []string{catalogue.Workstation, catalogue.Node} {
@@ -189,6 +197,17 @@ func (h *Host) New(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	return h.make(ctx, id, func(ctx context.Context) (*Lab, error) {
+		k, err := h.fresh(id, o)
+		if err != nil {
+			return nil, err
+		}
+		return newLab(ctx, h, id, o, k)
+	})
+}
+
+// make gives a lab that f makes its place among the labs.
+func (h *Host) make(ctx context.Context, id string, f func(context.Context) (*Lab, error)) (*Lab, error) {
 	if err := h.reserve(); err != nil {
 		return nil, err
 	}
@@ -196,7 +215,7 @@ func (h *Host) New(ctx context.Context, o Options) (*Lab, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
-	l, err := newLab(ctx, h, id, o)
+	l, err := f(ctx)
 	if err = h.enter(l, err); err != nil {
 		if l != nil {
 			l.Close()

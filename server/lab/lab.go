@@ -18,7 +18,6 @@ import (
 	"github.com/drydock-labs/drydock/orchestrator/apiserver"
 	"github.com/drydock-labs/drydock/orchestrator/loop"
 	"github.com/drydock-labs/drydock/orchestrator/store"
-	"github.com/drydock-labs/drydock/sandbox/image"
 	"github.com/drydock-labs/drydock/sandbox/kernel"
 	"github.com/drydock-labs/drydock/sandbox/network"
 	"github.com/drydock-labs/drydock/server/api"
@@ -46,6 +45,10 @@ type Lab struct {
 	account *kernel.Account
 	fabric  *network.Fabric
 	disk    disk
+	keeper  *keeper
+	options Options   // immutable
+	born    time.Time // immutable
+	asleep  bool      // protected by mu: it was closed, and its clock stops
 	cluster *apiserver.Cluster
 	cp      atomic.Pointer[orchestrator.ControlPlane]
 	base    int64            // the cluster's revision before anything of this lab
@@ -65,10 +68,12 @@ type Lab struct {
 	report error // protected by mu: why the lab ended by itself
 }
 
-// newLab makes a lab; what it cannot finish it takes back.
-func newLab(ctx context.Context, h *Host, id string, o Options) (_ *Lab, err error) {
-	l := &Lab{host: h, id: id, lang: o.Lang, clock: NewClock(), rand: source(o.Seed), nodes: map[string]*node{}, made: make(chan struct{}), done: make(chan struct{}), ended: make(chan struct{})}
-	l.disk.limit = h.limits.Disk
+// newLab makes a lab, or one that was kept; what it cannot finish it takes back.
+func newLab(ctx context.Context, h *Host, id string, o Options, k *kept) (_ *Lab, err error) {
+	l := &Lab{host: h, id: id, lang: o.Lang, clock: k.clock, rand: source(o.Seed), options: o, born: k.described.Born, base: k.described.Base, nodes: map[string]*node{},
+		made: make(chan struct{}), done: make(chan struct{}), ended: make(chan struct{})}
+	l.keeper = newKeeper(k.writer, k.replay, func(err error) { l.crash(fmt.Errorf("what happens in the lab can no longer be kept: %w", err)) })
+	l.disk.limit, l.disk.full = h.limits.Disk, l.keeper.Full
 	defer func() {
 		close(l.made)
 		if err != nil {
@@ -78,37 +83,53 @@ func newLab(ctx context.Context, h *Host, id string, o Options) (_ *Lab, err err
 	l.account = h.kernel.NewAccount(kernel.Limits{MemoryBytes: h.limits.Memory, CPUs: h.limits.CPUs, Processes: h.limits.Processes})
 	l.fabric = network.NewFabric(network.Config{Clock: l.clock, Rand: l.rand})
 	l.fabric.SetHook(l)
-	h.images.Configure(id, image.ScopeConfig{Charger: &l.disk, Clock: l.clock.Now})
-	if err := l.makeCluster(); err != nil {
+	if err := l.keepImages(); err != nil {
 		return nil, err
 	}
+	if err := l.makeCluster(k); err != nil {
+		return nil, err
+	}
+	l.keepDescription()
 	if err := l.makeMachines(o.Nodes); err != nil {
 		return nil, err
 	}
 	return l, l.startControlPlane(ctx)
 }
 
-func (l *Lab) makeCluster() (err error) {
-	lim := l.host.limits
-	l.cluster, err = l.host.server.NewCluster(apiserver.ClusterConfig{
-		ID: l.id, Clock: l.clock, Rand: l.rand, ServerCA: l.host.ca.CertPEM(), LogBytes: lim.History, MaxObjects: lim.Objects, MaxWatches: lim.Watches,
-		MaxStreams: lim.Streams, MaxInFlight: lim.InFlight, OnCrash: func(c apiserver.Crash) { l.crash(errors.New(c.String())) },
-		Kubelet: func(name string) (apiserver.Kubelet, bool) {
-			cp := l.cp.Load()
-			if cp == nil {
-				return nil, false
-			}
-			k, ok := cp.Kubelet(name)
-			if !ok {
-				return nil, false
-			}
-			return k, true
-		},
-	})
-	if err != nil {
+// clusterConfig is what the lab's cluster is made with, and replayed.
+func (h *Host) clusterConfig(id string, c *Clock) apiserver.ClusterConfig {
+	lim := h.limits
+	return apiserver.ClusterConfig{ID: id, Clock: c, ServerCA: h.ca.CertPEM(), LogBytes: lim.History, MaxObjects: lim.Objects, MaxWatches: lim.Watches,
+		MaxStreams: lim.Streams, MaxInFlight: lim.InFlight}
+}
+
+func (l *Lab) makeCluster(k *kept) (err error) {
+	cfg := l.host.clusterConfig(l.id, l.clock)
+	cfg.Rand, cfg.Keys = l.rand, l.keeper
+	cfg.OnCrash = func(c apiserver.Crash) { l.crash(errors.New(c.String())) }
+	cfg.Kubelet = func(name string) (apiserver.Kubelet, bool) {
+		cp := l.cp.Load()
+		if cp == nil {
+			return nil, false
+		}
+		kubelet, ok := cp.Kubelet(name)
+		return kubelet, ok // a nil pointer is never given as ok
+	}
+	if k.writer != nil {
+		cfg.Journal = clusterJournal{l.keeper}
+	}
+	if k.opened {
+		cfg.Restored = k.replay.cluster
+	}
+	if l.cluster, err = l.host.server.NewCluster(cfg); err != nil {
 		return err
 	}
-	l.base = l.cluster.Store().Rev()
+	l.keeper.mu.Lock()
+	l.keeper.cluster = l.cluster.Store()
+	l.keeper.mu.Unlock()
+	if !k.opened {
+		l.base = l.cluster.Store().Rev()
+	}
 	l.cluster.Store().OnCommit(func(store.Commit) { l.changes.signal() })
 	return nil
 }
@@ -237,10 +258,13 @@ func (l *Lab) settle(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Close ends the lab: processes are killed, everything is released. Twice is fine; every call waits for the end.
+// Close ends the lab: processes are killed, everything is released. What a journal keeps of it can be opened again (Host.Open). Twice is fine; every call waits for the end.
 func (l *Lab) Close() error {
 	l.once.Do(func() {
 		close(l.done)
+		l.mu.Lock()
+		l.asleep = true
+		l.mu.Unlock()
 		l.release()
 		close(l.ended)
 	})
@@ -259,7 +283,11 @@ func (l *Lab) release() {
 		l.account.Close()
 	}
 	for _, n := range l.nodes {
-		n.dispose()
+		n.closeLast()
+	}
+	l.keep()
+	for _, n := range l.nodes {
+		n.images.Close()
 	}
 	l.host.images.Drop(l.id)
 	if l.inside != nil {
@@ -278,11 +306,12 @@ func (l *Lab) release() {
 type disk struct {
 	used  atomic.Int64
 	limit int64
+	full  func() error // why what is written cannot be kept, nil while it can
 }
 
 // Charge implements vfs.Charger.
 func (d *disk) Charge(delta int64) error {
-	if n := d.used.Add(delta); delta > 0 && n > d.limit {
+	if n := d.used.Add(delta); delta > 0 && (n > d.limit || d.full() != nil) {
 		d.used.Add(-delta)
 		return syscall.ENOSPC
 	}

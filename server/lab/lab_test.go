@@ -12,15 +12,19 @@ import (
 
 // testHost is shared by the tests of the package: its programs are compiled once.
 var testHost = sync.OnceValues(func() (*Host, error) {
-	dir := os.Getenv("DRYDOCK_TEST_CACHE")
-	if dir == "" {
-		if base, err := os.UserCacheDir(); err == nil {
-			dir = filepath.Join(base, "drydock")
-		}
-	}
 	ShareProcessors()
-	return NewHost(context.Background(), HostConfig{Version: "test", CacheDir: dir})
+	return NewHost(context.Background(), HostConfig{Version: "test", CacheDir: testCache()})
 })
+
+func testCache() string {
+	if dir := os.Getenv("DRYDOCK_TEST_CACHE"); dir != "" {
+		return dir
+	}
+	if base, err := os.UserCacheDir(); err == nil {
+		return filepath.Join(base, "drydock")
+	}
+	return ""
+}
 
 func newTestLab(t testing.TB, o Options) *Lab {
 	t.Helper()

@@ -78,8 +78,8 @@ func (l *Lab) makeMachines(workers int) error {
 
 func (l *Lab) addMachine(name string, ip netip.Addr, pods netip.Prefix) {
 	n := &node{lab: l, name: name, ip: ip, pods: pods, started: map[string]kubelet.Resources{}}
-	n.upper = vfs.NewTmpfs(vfs.TmpfsOptions{Size: l.disk.limit, Charger: &l.disk, Clock: l.clock.Now, Type: "overlay"})
-	n.images = l.host.images.NewLocal(l.id)
+	n.upper = l.keeper.Files("machine/"+name, vfs.TmpfsOptions{Size: l.disk.limit, Charger: &l.disk, Clock: l.clock.Now, Type: "overlay"})
+	n.images = l.keptLocal("images/" + name)
 	l.order = append(l.order, name)
 	l.nodes[name] = n
 }
@@ -286,6 +286,9 @@ func (n *node) cut() {
 			s.SetDown(true)
 		}
 	}
+	if b.docker != nil {
+		b.docker.PowerCut()
+	}
 	b.machine.PowerOff()
 }
 
@@ -298,13 +301,6 @@ func (n *node) closeLast() {
 	if b != nil {
 		b.close()
 	}
-}
-
-// dispose releases a machine that is off, disk and all.
-func (n *node) dispose() {
-	n.closeLast()
-	n.images.Close()
-	n.upper.Close()
 }
 
 func (b *boot) close() {

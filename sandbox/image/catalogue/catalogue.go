@@ -66,6 +66,7 @@ type IndexLayer struct {
 type Config struct {
 	CacheDir string // see image.ContentConfig
 	BlobDir  string // see image.ContentConfig
+	Keep     bool   // see image.ContentConfig
 	Limits   image.Limits
 }
 
@@ -91,7 +92,7 @@ func Open(files fs.FS, cfg Config) (*image.Store, error) {
 	if err := json.Unmarshal(b, &src.index); err != nil {
 		return nil, fmt.Errorf("catalogue.json: %w", err)
 	}
-	s := image.NewStore(image.NewContent(image.ContentConfig{CacheDir: cfg.CacheDir, BlobDir: cfg.BlobDir, Limits: cfg.Limits, Sources: []image.Source{src}}))
+	s := image.NewStore(image.NewContent(image.ContentConfig{CacheDir: cfg.CacheDir, BlobDir: cfg.BlobDir, Keep: cfg.Keep, Limits: cfg.Limits, Sources: []image.Source{src}}))
 	for _, i := range src.index.Images {
 		for _, n := range i.Names {
 			if err := s.Tag(i.Scope, n, i.Digest); err != nil {
