@@ -329,8 +329,11 @@ func runLab(o lab.Options, asJSON bool, args []string) (err error) {
 		line, err := json.Marshal(struct {
 			Kubeconfig string   `json:"kubeconfig"`
 			DockerHost string   `json:"dockerHost"`
+			Registry   string   `json:"registry"`
+			User       string   `json:"registryUser"`
+			Password   string   `json:"registryPassword"`
 			Nodes      []string `json:"nodes"`
-		}{ends.kubeconfig, ends.docker, l.Machines()[1:]})
+		}{ends.kubeconfig, ends.docker, ends.registry, ends.user, ends.password, l.Machines()[1:]})
 		if err != nil {
 			return err
 		}
@@ -352,9 +355,12 @@ func runLab(o lab.Options, asJSON bool, args []string) (err error) {
 type ends struct {
 	kubeconfig string // a file
 	docker     string // unix:///…
+	registry   string // host:port, plain HTTP, of the lab's private registry
+	user       string // that it takes
+	password   string
 }
 
-// publish gives a lab's API a port and its Docker host a socket on this machine; remove takes them back.
+// publish gives a lab's API and registry ports and its Docker host a socket on this machine; remove takes them back.
 func publish(host *lab.Host, l *lab.Lab) (e ends, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "drydock-lab-")
 	if err != nil {
@@ -399,6 +405,15 @@ func publish(host *lab.Host, l *lab.Lab) (e ends, remove func(), err error) {
 	open = append(open, srv)
 	go srv.Serve(ln) // ends with srv.Close
 	e.docker = "unix://" + socket
+	pushes, err := net.Listen("tcp", "127.0.0.1:0") // Docker's clients take plain HTTP from loopback
+	if err != nil {
+		return e, nil, err
+	}
+	images, user, password := l.Registry()
+	store := &http.Server{Handler: images, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 3 * time.Minute}
+	open = append(open, store)
+	go store.Serve(pushes) // ends with store.Close
+	e.registry, e.user, e.password = pushes.Addr().String(), user, password
 	return e, remove, nil
 }
 

@@ -46,6 +46,8 @@ var routes = sync.OnceValue(func() *http.ServeMux {
 		"GET /images/json": (*Engine).listImages, "POST /images/create": (*Engine).postPull, "DELETE /images/{name...}": (*Engine).deleteImage, "GET /images/{rest...}": (*Engine).getImage,
 		"POST /images/{rest...}": (*Engine).postImage,
 
+		"GET /distribution/{rest...}": (*Engine).inspectDistribution,
+
 		"GET /networks": (*Engine).listNetworks, "GET /networks/{id}": (*Engine).inspectNetwork, "POST /networks/create": (*Engine).postNetwork, "DELETE /networks/{id}": (*Engine).deleteNetwork,
 		"POST /networks/{id}/connect": (*Engine).postConnect, "POST /networks/{id}/disconnect": (*Engine).postDisconnect, "POST /networks/prune": (*Engine).pruneNetworks,
 
@@ -57,7 +59,7 @@ var routes = sync.OnceValue(func() *http.ServeMux {
 	for pattern, what := range map[string]string{
 		"POST /containers/{id}/pause": "pause", "POST /containers/{id}/unpause": "pause", "POST /commit": "docker commit", "POST /build": "docker build", "POST /build/prune": "docker build",
 		"POST /session": "BuildKit sessions (set DOCKER_BUILDKIT=0)", "GET /swarm": "swarm mode", "POST /swarm/init": "swarm mode", "GET /nodes": "swarm mode", "GET /services": "swarm mode",
-		"GET /plugins": "plugins", "GET /distribution/{rest...}": "docker manifest and distribution inspection", "GET /containers/{id}/attach/ws": "attaching over WebSocket",
+		"GET /plugins": "plugins", "GET /containers/{id}/attach/ws": "attaching over WebSocket",
 	} {
 		mux.Handle(pattern, handler(func(*Engine, http.ResponseWriter, *http.Request) error { return unsupported(what) }))
 	}

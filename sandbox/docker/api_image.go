@@ -110,6 +110,9 @@ func (e *Engine) postPull(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalid("invalid reference format")
 	}
+	if err := e.authorize(r, ref); err != nil {
+		return err
+	}
 	before, _ := e.cfg.Images.Find(name)
 	enc := &progressStream{w: w}
 	i, err := e.cfg.Images.Pull(r.Context(), name, func(p image.Progress) {
@@ -161,7 +164,7 @@ func (p *progressStream) start(ref image.Ref) {
 		return
 	}
 	p.begin()
-	p.send(jsonstream.Message{ID: ref.Tag, Status: "Pulling from " + strings.TrimPrefix(ref.Repository(), "docker.io/")})
+	p.send(jsonstream.Message{ID: ref.Tag, Status: "Pulling from " + ref.Path})
 }
 
 func (p *progressStream) begin() {
@@ -189,7 +192,7 @@ func (e *Engine) getImage(w http.ResponseWriter, r *http.Request) error {
 	rest := r.PathValue("rest")
 	switch rest {
 	case "search":
-		return unsupported("docker search")
+		return e.searchImages(w, r)
 	case "get":
 		return e.saveImages(w, r, r.URL.Query()["names"]...)
 	}
@@ -252,7 +255,7 @@ func (e *Engine) postImage(w http.ResponseWriter, r *http.Request) error {
 	case strings.HasSuffix(rest, "/tag"):
 		return e.tagImage(w, strings.TrimSuffix(rest, "/tag"), r.FormValue("repo"), r.FormValue("tag"))
 	case strings.HasSuffix(rest, "/push"):
-		return unsupported("docker push")
+		return e.pushImage(w, r, strings.TrimSuffix(rest, "/push"))
 	}
 	return notFound("page not found")
 }

@@ -61,11 +61,6 @@ func (e *Engine) getInfo(w http.ResponseWriter, _ *http.Request) error {
 	return answer(w, http.StatusOK, i)
 }
 
-// postAuth refuses every account: only the lab's own registries take credentials, and only those that the lab gave out.
-func (e *Engine) postAuth(http.ResponseWriter, *http.Request) error {
-	return failure(http.StatusUnauthorized, "registries here take only the credentials that this lab gave out; never type the password of a real account in a lab")
-}
-
 func (e *Engine) getUsage(http.ResponseWriter, *http.Request) error {
 	return unsupported("docker system df")
 }

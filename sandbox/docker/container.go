@@ -754,26 +754,57 @@ func (c *container) wait(when api.WaitCondition) (<-chan api.WaitResponse, func(
 	}
 }
 
-// join attaches to a container that runs, or will when it is started.
-func (c *container) join(ctx context.Context) (*runtime.Attachment, error) {
+// joiner is a place among those who attach. One goroutine uses it.
+type joiner struct {
+	c    *container
+	ch   chan attachment // gets one attachment, unless the place was given up before
+	done bool            // it was taken
+}
+
+// enlist takes a place: from now on nothing is missed of what a container prints that runs or is started later.
+func (c *container) enlist() *joiner {
+	j := &joiner{c: c, ch: make(chan attachment, 1)}
 	c.mu.Lock()
-	if c.life != nil {
+	if c.life == nil {
+		c.joiners = append(c.joiners, j.ch)
 		c.mu.Unlock()
-		return c.e.runtime.Join(c.id)
+		return j
 	}
-	ch := make(chan attachment, 1)
-	c.joiners = append(c.joiners, ch)
 	c.mu.Unlock()
+	a, err := c.e.runtime.Join(c.id)
+	j.ch <- attachment{a, err}
+	return j
+}
+
+// wait is the attachment, once the container runs. io.EOF when ctx is done before, or why it did not start.
+func (j *joiner) wait(ctx context.Context) (*runtime.Attachment, error) {
 	select {
-	case a := <-ch:
+	case a := <-j.ch:
+		j.done = true
 		return a.to, a.err
 	case <-ctx.Done():
-	case <-c.e.ctx.Done():
+		return nil, io.EOF
 	}
-	c.mu.Lock()
-	c.joiners = slices.DeleteFunc(c.joiners, func(x chan attachment) bool { return x == ch })
-	c.mu.Unlock()
-	return nil, io.EOF
+}
+
+// leave gives the place up, and an attachment that nobody waited for.
+func (j *joiner) leave() {
+	if j.done {
+		return
+	}
+	j.done = true
+	j.c.mu.Lock()
+	at := slices.Index(j.c.joiners, j.ch)
+	if at >= 0 {
+		j.c.joiners = slices.Delete(j.c.joiners, at, at+1)
+	}
+	j.c.mu.Unlock()
+	if at >= 0 {
+		return
+	}
+	if a := <-j.ch; a.to != nil { // it is there, or whoever took it from the list is about to send it
+		a.to.Leave()
+	}
 }
 
 // command is what docker ps shows under COMMAND.

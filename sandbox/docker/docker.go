@@ -22,6 +22,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/drydock-labs/drydock/sandbox/image"
+	"github.com/drydock-labs/drydock/sandbox/image/registry"
 	"github.com/drydock-labs/drydock/sandbox/kernel"
 	"github.com/drydock-labs/drydock/sandbox/network"
 	"github.com/drydock-labs/drydock/sandbox/runtime"
@@ -48,6 +49,8 @@ type Config struct {
 	Version             string // of the product, told as the server's
 	// Keeper keeps what outlives this boot of the machine.
 	Keeper Keeper
+	// Registries are those of the lab: whom they let in, and what may be pushed to them. What they offer is Images' scope.
+	Registries []*registry.Registry
 }
 
 // Engine is a machine's Docker host. Its methods may be called from any goroutine.

@@ -145,6 +145,11 @@ func (e *Engine) postAttach(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var place *joiner
+	if flag(r, "stream") { // before the client is answered, which then starts the container
+		place = c.enlist()
+		defer place.leave()
+	}
 	in, conn, err := hijack(w, r, mediaType(c.config.Tty))
 	if err != nil {
 		return err
@@ -164,7 +169,7 @@ func (e *Engine) postAttach(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 	}
-	if flag(r, "stream") {
+	if place != nil {
 		var typed io.Reader
 		if flag(r, "stdin") {
 			typed = in
@@ -172,19 +177,17 @@ func (e *Engine) postAttach(w http.ResponseWriter, r *http.Request) error {
 				typed = &detacher{r: in, keys: keys, stop: cancel}
 			}
 		}
-		c.attach(ctx, runtime.IO{Stdin: typed, Stdout: out, Stderr: errOut, TTY: c.config.Tty})
+		c.attach(ctx, place, runtime.IO{Stdin: typed, Stdout: out, Stderr: errOut, TTY: c.config.Tty})
 	}
 	return nil
 }
 
 // attach runs an attachment until the container's life or the client ends.
-func (c *container) attach(ctx context.Context, s runtime.IO) {
+func (c *container) attach(ctx context.Context, place *joiner, s runtime.IO) {
 	c.e.event(events.ContainerEventType, events.ActionAttach, c.id, c.attributes())
-	a, err := c.join(ctx)
-	if err != nil {
-		return
+	if a, err := place.wait(ctx); err == nil {
+		_ = a.Run(ctx, s) // the client has gone, or the container
 	}
-	_ = a.Run(ctx, s) // the client has gone, or the container
 }
 
 // until is a context for a stream: it ends with the engine. That the client of a hijacked connection has gone is noticed at the next byte.

@@ -256,6 +256,9 @@ func (r *Runtime) Join(id string) (*Attachment, error) {
 	return &Attachment{c, c.out.join()}, nil
 }
 
+// Leave gives the attachment up instead of Run.
+func (a *Attachment) Leave() { a.c.out.leave(a.me) }
+
 // Run connects streams to the container's first process, once it is there. It returns when the container has ended (or the client's writer fails,
 // or ctx is done).
 func (a *Attachment) Run(ctx context.Context, s IO) error {

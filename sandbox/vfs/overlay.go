@@ -82,6 +82,9 @@ type hider interface {
 
 func isOpaque(d Dir) bool { h, ok := d.(hider); return ok && h.hidesAll() }
 
+// Opaque tells whether f is a directory that hides all that lies below it in an overlay.
+func (f *File) Opaque() bool { d, ok := f.node.(Dir); return ok && isOpaque(d) }
+
 func (d *memDir) hides(name string) bool {
 	d.fs.mu.RLock()
 	defer d.fs.mu.RUnlock()

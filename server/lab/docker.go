@@ -21,7 +21,7 @@ const (
 func (n *node) startDocker(b *boot) (err error) {
 	l := n.lab
 	b.docker, err = docker.New(docker.Config{Machine: b.machine, Images: n.images, Fabric: l.fabric, Disk: &l.disk, DiskSize: l.disk.limit, LogLimit: l.host.limits.LogBytes,
-		Containers: l.host.limits.Containers, Version: l.host.cfg.Version, Keeper: l.keeper})
+		Containers: l.host.limits.Containers, Version: l.host.cfg.Version, Keeper: l.keeper, Registries: l.regs.all})
 	if err != nil {
 		return err
 	}

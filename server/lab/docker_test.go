@@ -36,7 +36,7 @@ func newDockerClient(t testing.TB, l *Lab) native {
 	srv := &http.Server{Handler: engine}
 	go srv.Serve(ln) // ends with Close
 	t.Cleanup(func() { srv.Close() })
-	return native{dir, []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "DOCKER_HOST=unix://" + socket, "DOCKER_BUILDKIT=0", "LC_ALL=C"}}
+	return native{dir, []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "DOCKER_HOST=unix://" + socket, "DOCKER_BUILDKIT=0", "PASSWORD=" + l.regs.password, "LC_ALL=C"}}
 }
 
 func TestDockerNative(t *testing.T) {

@@ -31,6 +31,7 @@ type description struct {
 	Offset time.Duration `json:"offset,omitempty"` // of the lab's clock to the wall clock
 	Still  time.Time     `json:"still,omitzero"`   // where the lab's clock stands: it is paused, or the lab asleep
 	Paused bool          `json:"paused,omitempty"`
+	Login  string        `json:"login"` // the password that the lab issued for its private registry
 }
 
 const descriptionName = "lab"
@@ -38,7 +39,7 @@ const descriptionName = "lab"
 // keepDescription has the lab keep what it is; the clock's jumps and pauses are told with the clock.
 func (l *Lab) keepDescription() {
 	changed := l.keeper.Document(descriptionName, func() []byte {
-		a := description{Nodes: l.options.Nodes, Lang: l.lang, Born: l.born, Base: l.base}
+		a := description{Nodes: l.options.Nodes, Lang: l.lang, Born: l.born, Base: l.base, Login: l.regs.password}
 		l.mu.Lock()
 		asleep := l.asleep
 		l.mu.Unlock()

@@ -51,8 +51,9 @@ type Lab struct {
 	asleep  bool      // protected by mu: it was closed, and its clock stops
 	cluster *apiserver.Cluster
 	cp      atomic.Pointer[orchestrator.ControlPlane]
-	base    int64            // the cluster's revision before anything of this lab
-	inside  *network.Stack   // the addresses of the lab itself: the DNS server's
+	base    int64          // the cluster's revision before anything of this lab
+	inside  *network.Stack // the addresses of the lab itself: the DNS server's
+	regs    registries
 	order   []string         // machine names, workstation first; immutable
 	nodes   map[string]*node // by name, the workstation among them; immutable
 	changes notifier         // of the cluster
@@ -87,6 +88,9 @@ func newLab(ctx context.Context, h *Host, id string, o Options, k *kept) (_ *Lab
 		return nil, err
 	}
 	if err := l.makeCluster(k); err != nil {
+		return nil, err
+	}
+	if err := l.regs.issue(l.rand, k.described.Login); err != nil {
 		return nil, err
 	}
 	l.keepDescription()
@@ -163,6 +167,7 @@ func (l *Lab) startControlPlane(ctx context.Context) error {
 	for _, name := range l.order {
 		cp.RegisterName(name, l.nodes[name].ip)
 	}
+	l.nameRegistries(cp)
 	return cp.WaitIdle(ctx)
 }
 
@@ -290,6 +295,7 @@ func (l *Lab) release() {
 		n.images.Close()
 	}
 	l.host.images.Drop(l.id)
+	l.regs.close()
 	if l.inside != nil {
 		l.inside.Close()
 	}

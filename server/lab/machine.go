@@ -63,6 +63,9 @@ func (l *Lab) makeMachines(workers int) error {
 	if err := l.serveDNS(); err != nil {
 		return err
 	}
+	if err := l.serveRegistries(); err != nil {
+		return err
+	}
 	l.addMachine(Workstation, workstationIP, netip.Prefix{})
 	l.addMachine(ControlPlane, machineIP(0), podNet(0))
 	for i := 1; i <= workers; i++ {
@@ -230,6 +233,9 @@ func (n *node) unlock() error {
 		if n.name == ControlPlane {
 			files = append(files, file{home + "/.kube/config", string(text), 0o600, uid})
 		}
+	}
+	if n.isWorkstation() {
+		files = append(files, file{registryFile, n.lab.regs.credentials(), 0o600, learnerUID})
 	}
 	for _, f := range files {
 		if err := f.write(root); err != nil {

@@ -26,6 +26,10 @@ type Config struct {
 
 	// Login judges credentials; nil = everybody is let in. The registry neither keeps nor prints what it is given.
 	Login func(user, password string) bool
+	// Open lets those in who show no credentials; whoever shows some must show right ones.
+	Open bool
+	// Protected names repositories that nobody can write to; nil = none.
+	Protected func(name string) bool
 	// Realm names the lab where a client asks for a password; "" = "Drydock lab registry".
 	Realm string
 
@@ -84,6 +88,23 @@ func (g *Registry) Authorize(user, password string) error {
 	return nil
 }
 
+// Host is the first part of the names of the registry's images.
+func (g *Registry) Host() string { return g.cfg.Host }
+
+// Private tells whether the registry wants credentials for everything.
+func (g *Registry) Private() bool { return g.cfg.Login != nil && !g.cfg.Open }
+
+// ErrProtected is what Writable says, in the words of Docker Hub.
+var ErrProtected = errors.New("denied: requested access to the resource is denied")
+
+// Writable tells whether a repository may be pushed to and deleted from. ErrProtected.
+func (g *Registry) Writable(name string) error {
+	if g.cfg.Protected != nil && g.cfg.Protected(name) {
+		return ErrProtected
+	}
+	return nil
+}
+
 // Hosts is several registries at one address, chosen by the request's host, with or without its port; the first for any other.
 type Hosts []*Registry
 
@@ -111,7 +132,7 @@ func (h Hosts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // admit asks for credentials where the registry wants them (distribution-spec, "Authentication"; RFC 7617).
 func (g *Registry) admit(w http.ResponseWriter, r *http.Request) bool {
-	if g.cfg.Login == nil {
+	if g.cfg.Login == nil || g.cfg.Open && r.Header.Get("Authorization") == "" {
 		return true
 	}
 	e := errorf(codeUnauthorized, "authentication required")
@@ -158,6 +179,11 @@ func (g *Registry) serve(w http.ResponseWriter, r *http.Request, p route) error 
 		slices.Sort(allow)
 		w.Header().Set("Allow", strings.Join(allow, ", "))
 		return errorf(codeUnsupported, "%s is not supported here", short(r.Method))
+	}
+	if method != "GET" {
+		if err := g.Writable(p.name); err != nil {
+			return errorf(codeDenied, "%v", err)
+		}
 	}
 	return do(w, r, p)
 }
