@@ -145,17 +145,19 @@ func authority(data string) (*apiserver.CA, error) {
 
 func serveCommand() *cobra.Command {
 	var listen, data string
+	var classes []string
 	c := &cobra.Command{Use: "serve", Short: "Run the portal", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		ctx, stop := interrupted()
 		defer stop()
-		return servePortal(ctx, listen, data, c.OutOrStdout())
+		return servePortal(ctx, listen, data, classes, c.OutOrStdout())
 	}}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")
 	c.Flags().StringVar(&data, "data", dataDir(), "folder for what must outlive the process: the certificate authority and the portal's tables")
+	c.Flags().StringArrayVar(&classes, "class", nil, "open a class of this name, or the open one again, and print its links; may be given several times")
 	return c
 }
 
-func servePortal(ctx context.Context, listen, data string, out io.Writer) error {
+func servePortal(ctx context.Context, listen, data string, classes []string, out io.Writer) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	l, err := net.Listen("tcp", listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -181,7 +183,8 @@ func servePortal(ctx context.Context, listen, data string, out io.Writer) error 
 		return err
 	}
 	assets, errAssets := frontend.Dist()
-	portal, err := server.New(server.Config{Labs: host, Lessons: all, DB: tables, Assets: assets, ErrAssets: errAssets, Version: version, Log: log})
+	portal, err := server.New(server.Config{Labs: host, Lessons: all, DB: tables, Assets: assets, ErrAssets: errAssets, Version: version, Log: log,
+		Addresses: func() []string { return addresses(l.Addr()) }})
 	if err != nil {
 		return err
 	}
@@ -191,6 +194,9 @@ func servePortal(ctx context.Context, listen, data string, out io.Writer) error 
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(split) }()
 	fmt.Fprintf(out, "Drydock %s is open at %s\nLabs end with this process; Ctrl-C ends it.\n", version, strings.Join(addresses(l.Addr()), " and "))
+	if err := openClasses(ctx, portal, classes, addresses(l.Addr()), out); err != nil {
+		return err
+	}
 	select {
 	case <-ctx.Done():
 	case err := <-failed:
@@ -203,6 +209,30 @@ func servePortal(ctx context.Context, listen, data string, out io.Writer) error 
 	defer cancel()
 	if err := web.Shutdown(grace); err != nil {
 		web.Close()
+	}
+	return nil
+}
+
+// openClasses opens classes and prints each one's links, the join link also as a QR code.
+func openClasses(ctx context.Context, portal *server.Server, names, at []string, out io.Writer) error {
+	for _, name := range names {
+		class, err := portal.OpenClass(ctx, name)
+		if err != nil {
+			return fmt.Errorf("--class %q: %w", name, err)
+		}
+		best := at[len(at)-1] // an address of the network, where there is one
+		code, err := server.QRText(best+class.Join, out == io.Writer(os.Stdout) && term.IsTerminal(int(os.Stdout.Fd())))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "\nClass %q\n", class.Name)
+		for _, a := range at {
+			fmt.Fprintf(out, "  learners:                   %s%s\n", a, class.Join)
+		}
+		fmt.Fprintf(out, "  teacher (secret, keep it):  %s%s\n%s", at[0], class.Teacher, code)
+		if len(at) == 1 && strings.Contains(at[0], "//127.") {
+			fmt.Fprintln(out, "  Only this machine reaches that address: start with --listen 0.0.0.0:8080 for a class.")
+		}
 	}
 	return nil
 }

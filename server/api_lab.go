@@ -249,7 +249,7 @@ func (s *Server) why(c echo.Context) error {
 // solutionAfter is how many commands a learner tries before the solution is shown.
 const solutionAfter = 2
 
-// solution shows a task's commands once it is done, or current and tried. They stay on the server until then.
+// solution shows a task's commands once it is done, current and tried, or released by the class's teacher. They stay on the server until then.
 func (s *Server) solution(c echo.Context) error {
 	d := c.Get("desk").(*desk)
 	p := d.current().run.Progress()
@@ -257,7 +257,7 @@ func (s *Server) solution(c echo.Context) error {
 		if t.ID != c.Param("task") {
 			continue
 		}
-		if i > p.Current || i == p.Current && p.Tasks[i].Tries < solutionAfter {
+		if (i > p.Current || i == p.Current && p.Tasks[i].Tries < solutionAfter) && !s.classes.released(d, t.ID) {
 			return refuse(http.StatusForbidden, "solution-later", map[string]any{"tries": solutionAfter})
 		}
 		lines := make([]string, len(t.Solution))

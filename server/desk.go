@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +16,10 @@ import (
 // desk is a lesson that a session has open: a lab, how far the learner is, and the terminals. A reset puts another lab on the same desk.
 type desk struct {
 	server *Server
+	owner  *session
 	lesson *lessons.Lesson
 	lang   lessons.Lang
+	began  time.Time
 
 	mu       sync.Mutex
 	now      *bench         // protected by mu
@@ -25,6 +30,8 @@ type desk struct {
 	watchers map[int]func() // protected by mu: told when the progress or the bench changes
 	next     int            // protected by mu
 	closed   bool           // protected by mu
+	watched  int            // protected by mu: sockets of a teacher who looks on
+	why      error          // protected by mu: what pages are told when the lab ends; nil: that it is gone
 }
 
 // bench is one lab with what belongs to it. Its fields but terminals are immutable.
@@ -38,8 +45,8 @@ type bench struct {
 	gone      bool                 // protected by mu
 }
 
-func newDesk(s *Server, l *lessons.Lesson, lang lessons.Lang) *desk {
-	return &desk{server: s, lesson: l, lang: lang, watchers: map[int]func(){}, left: time.Now()}
+func newDesk(s *Server, owner *session, l *lessons.Lesson, lang lessons.Lang) *desk {
+	return &desk{server: s, owner: owner, lesson: l, lang: lang, began: time.Now(), watchers: map[int]func(){}, left: time.Now()}
 }
 
 // start makes a lab for the desk with the lesson's files in it; solve are tasks whose solutions run before it is shown, done what stays ticked.
@@ -174,18 +181,22 @@ func (d *desk) tell() {
 	for _, f := range list {
 		f()
 	}
+	d.server.classes.moved(d)
 }
 
 // arrive counts a page that looks at the desk.
 func (d *desk) arrive() (leave func()) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.pages++
+	d.mu.Unlock()
+	d.server.classes.moved(d)
 	return func() {
 		d.mu.Lock()
-		defer d.mu.Unlock()
 		d.pages--
 		d.left = time.Now()
+		d.mu.Unlock()
+		d.server.classes.left(d)
+		d.server.classes.moved(d)
 	}
 }
 
@@ -196,6 +207,43 @@ func (d *desk) idle() time.Duration {
 		return 0
 	}
 	return time.Since(d.left)
+}
+
+// end closes the desk for a reason that its pages are told.
+func (d *desk) end(why error) error {
+	d.mu.Lock()
+	d.why = why
+	b := d.now
+	d.mu.Unlock()
+	for _, t := range b.open() {
+		t.dismiss(why)
+	}
+	d.owner.forget(d)
+	err := d.close()
+	d.tell()
+	return err
+}
+
+// farewell is what pages are told when the lab has ended.
+func (d *desk) farewell() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.why != nil {
+		return d.why
+	}
+	return refuse(http.StatusGone, "lab-gone", nil)
+}
+
+// lookOn counts a teacher who looks over the learner's shoulder: their page says so until done is called.
+func (d *desk) lookOn() (done func()) {
+	count := func(n int) {
+		d.mu.Lock()
+		d.watched += n
+		d.mu.Unlock()
+		d.tell()
+	}
+	count(1)
+	return func() { count(-1) }
 }
 
 func (d *desk) close() error {
@@ -235,6 +283,27 @@ func (b *bench) terminal(s *Server, machine string, number, rows, cols int, lang
 	return b.terminals[key], nil
 }
 
+// open are the bench's terminals.
+func (b *bench) open() []*terminal {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.terminals))
+}
+
+// existing is a terminal that the learner has open; nil if there is none.
+func (b *bench) existing(machine string, number int) *terminal {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.terminals[fmt.Sprintf("%s/%d", machine, number)]
+}
+
+// places names the terminals that the learner has open, "machine/number".
+func (b *bench) places() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Sorted(maps.Keys(b.terminals))
+}
+
 // hangUp makes viewers of the bench's terminals leave; the terminals stay, for an undo.
 func (b *bench) hangUp() {
 	b.mu.Lock()
@@ -248,13 +317,9 @@ func (b *bench) hangUp() {
 func (b *bench) close() error {
 	b.mu.Lock()
 	b.gone = true
-	list := make([]*terminal, 0, len(b.terminals))
-	for _, t := range b.terminals {
-		list = append(list, t)
-	}
 	b.mu.Unlock()
 	b.run.Close()
-	for _, t := range list {
+	for _, t := range b.open() {
 		t.close()
 	}
 	return b.lab.Close()

@@ -93,6 +93,9 @@ func typeOf(p string) string {
 func (s *Server) isPage(p string) bool {
 	p = strings.Trim(p, "/")
 	lesson, isLesson := strings.CutPrefix(p, "lessons/")
+	if id, is := strings.CutPrefix(p, "join/"); is || strings.HasPrefix(p, "class/") {
+		return classID.MatchString(strings.TrimPrefix(id, "class/"))
+	}
 	return p == "" || p == "differences" || isLesson && s.lessons[lesson] != nil
 }
 

@@ -55,6 +55,8 @@ type Config struct {
 	// Rand is where session ids come from; nil: the system's.
 	Rand io.Reader
 	Log  *slog.Logger
+	// Addresses are where learners on the network reach the portal ("http://192.168.0.12:8080"), for join links; nil: where the teacher's page does.
+	Addresses func() []string
 	// UndoFor is how long a lab that was reset can be brought back; 0: ten minutes.
 	UndoFor time.Duration
 }
@@ -65,6 +67,8 @@ type Limits struct {
 	InFlight      int           // requests of one session at a time; 32
 	Sockets       int           // WebSockets of one session at a time; 24
 	Terminals     int           // terminals of one lab; 12
+	Classes       int           // classes open at a time; 200
+	Members       int           // learners in one class; 400
 	Body          int64         // bytes of a request's body; 1 MiB
 	BodyTime      time.Duration // for a body to arrive; 15 s
 	WriteTime     time.Duration // for an answer, or a WebSocket message, to leave; 20 s
@@ -83,6 +87,8 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Sockets, 24)
 	set(&l.Terminals, 12)
 	set(&l.LabsPerMinute, 10)
+	set(&l.Classes, 200)
+	set(&l.Members, 400)
 	if l.Body == 0 {
 		l.Body = 1 << 20
 	}
@@ -103,6 +109,7 @@ type Server struct {
 	ownDB    bool // made here
 	echo     *echo.Echo
 	sessions *sessions
+	classes  *classes
 	assets   *assets
 	lessons  map[string]*lessons.Lesson
 	ctx      context.Context // ends with Close: every socket and background wait of the portal selects on it
@@ -137,14 +144,17 @@ func New(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
+	var err error
 	if s.ownDB = cfg.DB == nil; s.ownDB {
-		var err error
 		if s.cfg.DB, err = db.Open(db.Config{}); err != nil {
 			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.sessions = newSessions(s)
+	if s.classes, err = newClasses(s); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	s.routes()
 	return s, nil
 }
@@ -199,6 +209,7 @@ func (s *Server) routes() {
 	lab.GET("/solutions/:task", s.solution)
 	lab.GET("/live", s.live)
 	lab.GET("/terminals/:machine/:number", s.terminal)
+	s.classRoutes(a)
 	a.Any("/*", func(echo.Context) error { return refuse(http.StatusNotFound, "not-found", nil) })
 	e.GET("/*", s.page)
 	e.HEAD("/*", s.page)

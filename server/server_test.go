@@ -444,8 +444,13 @@ func TestApply(t *testing.T) {
 // dial opens a socket of the lab, with the browser's cookie and the portal's own origin.
 func (p *portal) dial(t *testing.T, path string) *websocket.Conn {
 	t.Helper()
+	return p.dialPath(t, lesson+path)
+}
+
+func (p *portal) dialPath(t *testing.T, path string) *websocket.Conn {
+	t.Helper()
 	h := http.Header{"Origin": {p.URL}}
-	k, _, err := websocket.Dial(t.Context(), p.URL+lesson+path, &websocket.DialOptions{HTTPClient: p.client, HTTPHeader: h})
+	k, _, err := websocket.Dial(t.Context(), p.URL+path, &websocket.DialOptions{HTTPClient: p.client, HTTPHeader: h})
 	if err != nil {
 		t.Fatal(err)
 	}

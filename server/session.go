@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/drydock-labs/drydock/lessons"
+	"github.com/drydock-labs/drydock/server/db"
 )
 
 const cookieName = "drydock"
@@ -21,13 +22,14 @@ const cookieName = "drydock"
 type sessions struct {
 	server *Server
 	mu     sync.Mutex
-	byID   map[string]*session // protected by mu
-	closed bool                // protected by mu
+	byID   map[db.Hash]*session // protected by mu: by the hash of the cookie
+	closed bool                 // protected by mu
 }
 
 // session is one browser's labs, by lesson.
 type session struct {
 	server *Server
+	id     db.Hash       // of the cookie; immutable
 	flight chan struct{} // a slot for each request under way
 	socks  chan struct{} // a slot for each WebSocket
 
@@ -38,7 +40,7 @@ type session struct {
 	opening map[string]*sync.Mutex
 }
 
-func newSessions(s *Server) *sessions { return &sessions{server: s, byID: map[string]*session{}} }
+func newSessions(s *Server) *sessions { return &sessions{server: s, byID: map[db.Hash]*session{}} }
 
 // find returns the request's session, nil without a valid cookie.
 func (ss *sessions) find(r *http.Request) *session {
@@ -48,7 +50,7 @@ func (ss *sessions) find(r *http.Request) *session {
 	}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	return ss.byID[cookie.Value]
+	return ss.byID[db.HashOf(cookie.Value)]
 }
 
 // make starts a session and sets its cookie. The oldest session without a lab makes room.
@@ -59,8 +61,7 @@ func (ss *sessions) make(c echo.Context) (*session, error) {
 	}
 	id := base64.RawURLEncoding.EncodeToString(raw)
 	limits := ss.server.cfg.Limits
-	n := &session{server: ss.server, flight: make(chan struct{}, limits.InFlight), socks: make(chan struct{}, limits.Sockets),
-		desks: map[string]*desk{}, seen: time.Now(), opening: map[string]*sync.Mutex{}}
+	n := newSession(ss.server, db.HashOf(id))
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.closed {
@@ -69,23 +70,32 @@ func (ss *sessions) make(c echo.Context) (*session, error) {
 	if len(ss.byID) >= limits.Sessions && !ss.evict() {
 		return nil, &problem{status: http.StatusServiceUnavailable, Code: "labs-full", after: time.Minute}
 	}
-	ss.byID[id] = n
+	ss.byID[n.id] = n
 	c.SetCookie(&http.Cookie{Name: cookieName, Value: id, Path: "/", MaxAge: 30 * 24 * 3600, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		Secure: c.Request().TLS != nil})
 	return n, nil
 }
 
+func newSession(s *Server, id db.Hash) *session {
+	limits := s.cfg.Limits
+	return &session{server: s, id: id, flight: make(chan struct{}, limits.InFlight), socks: make(chan struct{}, limits.Sockets),
+		desks: map[string]*desk{}, seen: time.Now(), opening: map[string]*sync.Mutex{}}
+}
+
 func (ss *sessions) evict() bool {
-	oldest := ""
-	for id, s := range ss.byID {
+	var oldest *session
+	var since time.Time
+	for _, s := range ss.byID {
 		s.mu.Lock()
-		if len(s.desks) == 0 && (oldest == "" || s.seen.Before(ss.byID[oldest].seen)) {
-			oldest = id
+		if len(s.desks) == 0 && (oldest == nil || s.seen.Before(since)) {
+			oldest, since = s, s.seen
 		}
 		s.mu.Unlock()
 	}
-	delete(ss.byID, oldest)
-	return oldest != ""
+	if oldest != nil {
+		delete(ss.byID, oldest.id)
+	}
+	return oldest != nil
 }
 
 // enter takes a request slot of the session.
@@ -155,13 +165,14 @@ func (s *session) open(ctx context.Context, l *lessons.Lesson, lang lessons.Lang
 	if err := s.mayMake(); err != nil {
 		return nil, false, err
 	}
-	d = newDesk(s.server, l, lang)
+	d = newDesk(s.server, s, l, lang)
 	if err := d.start(ctx, nil, nil); err != nil {
 		return nil, false, err
 	}
 	s.mu.Lock()
 	s.desks[l.ID] = d
 	s.mu.Unlock()
+	d.tell()
 	return d, true, nil
 }
 
@@ -174,7 +185,18 @@ func (s *session) drop(lesson string) error {
 	if d == nil {
 		return nil
 	}
-	return d.close()
+	err := d.close()
+	d.tell()
+	return err
+}
+
+// forget takes a desk off the session's list.
+func (s *session) forget(d *desk) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.desks[d.lesson.ID] == d {
+		delete(s.desks, d.lesson.ID)
+	}
 }
 
 // newLab makes a lab, giving up the lab that has been without a page the longest when the installation is full.
@@ -222,7 +244,7 @@ func (ss *sessions) closeAll() error {
 		s.desks = map[string]*desk{}
 		s.mu.Unlock()
 	}
-	ss.byID = map[string]*session{}
+	ss.byID = map[db.Hash]*session{}
 	ss.mu.Unlock()
 	var errs []error
 	for _, d := range desks {

@@ -94,8 +94,10 @@ type fromTerminal struct {
 
 // toTerminal are the texts that a page gets on it; bytes are output.
 type toTerminal struct {
-	Type    string `json:"type"`              // start: clear and paint the replay that follows; live: from here on it happens now; exit
+	Type    string `json:"type"`              // start: clear and paint the replay that follows; live: from here on it happens now; size; exit
 	Running string `json:"running,omitempty"` // with live: the command line that has the terminal
+	Rows    int    `json:"rows,omitempty"`    // with size, to those who look on: what the learner's page has
+	Cols    int    `json:"cols,omitempty"`
 }
 
 func (s *Server) terminal(c echo.Context) error {
@@ -111,7 +113,7 @@ func (s *Server) terminal(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		_ = t.term.Resize(rows, cols) // an ended shell says so on reading
+		t.resize(rows, cols)
 		v, replay, running := t.view()
 		defer t.leave(v)
 		ctx, cancel := context.WithCancel(ctx)
@@ -182,7 +184,7 @@ func (t *terminal) typed(ctx context.Context, k *socket, v *viewer) {
 		}
 		switch m.Type {
 		case "resize":
-			_ = t.term.Resize(clamp(m.Rows), clamp(m.Cols))
+			t.resize(clamp(m.Rows), clamp(m.Cols))
 		case "ack":
 			t.ack(v, m.N)
 		case "close":
@@ -203,7 +205,7 @@ func clamp(n int) int { return min(max(n, 2), 500) }
 
 // toPage are the messages of the live socket.
 type toPage struct {
-	Type     string              `json:"type"` // hello, progress, changes, programs
+	Type     string              `json:"type"` // hello, progress, changes, programs, class
 	Lab      string              `json:"lab,omitempty"`
 	Machines []string            `json:"machines,omitempty"`
 	Undo     bool                `json:"undo"`
@@ -214,6 +216,7 @@ type toPage struct {
 	Changes  []change            `json:"changes,omitempty"`
 	Requests map[string]Requests `json:"requests,omitempty"`
 	Programs []Program           `json:"programs,omitempty"`
+	Class    *inClass            `json:"class,omitempty"`
 }
 
 // change is one commit as the page gets it.
@@ -237,14 +240,18 @@ func (s *Server) live(c echo.Context) error {
 	d := c.Get("desk").(*desk)
 	return s.accept(c, 4<<10, func(ctx context.Context, k *socket) error {
 		defer d.arrive()()
-		ctx = k.CloseRead(ctx) // nothing is expected; a page that leaves ends it
-		for {
-			b := d.current()
-			if err := s.liveBench(ctx, k, d, b); err != nil || d.current() == b {
-				return err
-			}
-		}
+		return s.liveDesk(k.CloseRead(ctx), k, d) // nothing is expected; a page that leaves ends it
 	})
+}
+
+// liveDesk streams whatever bench is on a desk.
+func (s *Server) liveDesk(ctx context.Context, k *socket, d *desk) error {
+	for {
+		b := d.current()
+		if err := s.liveBench(ctx, k, d, b); err != nil || d.current() == b {
+			return err
+		}
+	}
 }
 
 // liveBench streams one bench until another takes its place.
@@ -274,14 +281,14 @@ func (s *Server) liveBench(ctx context.Context, k *socket, d *desk, b *bench) er
 	work.Go(func() {
 		select {
 		case <-b.lab.Done():
-			cancel(refuse(http.StatusGone, "lab-gone", nil))
+			cancel(d.farewell())
 		case <-ctx.Done():
 		}
 	})
 	err := s.liveFeed(ctx, b, send)
 	select {
 	case <-b.lab.Done(): // whoever noticed first
-		err = refuse(http.StatusGone, "lab-gone", nil)
+		err = d.farewell()
 	default:
 	}
 	cancel(err)
@@ -306,7 +313,7 @@ func (s *Server) liveProgress(ctx context.Context, d *desk, b *bench, send func(
 			return replaced
 		}
 		p := b.run.Progress()
-		if err := send(toPage{Type: "progress", Progress: &p, Undo: d.undoable()}); err != nil {
+		if err := send(toPage{Type: "progress", Progress: &p, Undo: d.undoable(), Class: s.classes.of(d)}); err != nil {
 			return err
 		}
 		select {

@@ -33,6 +33,8 @@ type terminal struct {
 	grown   chan struct{}        // protected by mu: closed and replaced when there is more to see
 	room    chan struct{}        // protected by mu: closed and replaced when a viewer has painted or left
 	over    bool                 // protected by mu: the shell has ended
+	rows    int                  // protected by mu: as the learner's page last had it
+	cols    int                  // protected by mu
 }
 
 // viewer is one page's place in the output. Its fields are protected by its terminal's mu.
@@ -105,6 +107,21 @@ func (t *terminal) view() (v *viewer, replay []byte, running string) {
 	v = &viewer{gone: make(chan struct{})}
 	t.viewers[v] = struct{}{}
 	return v, t.rewind(v), t.marks.running
+}
+
+// resize gives the terminal the size that the learner's page has.
+func (t *terminal) resize(rows, cols int) {
+	t.mu.Lock()
+	t.rows, t.cols = rows, cols
+	t.mu.Unlock()
+	_ = t.term.Resize(rows, cols) // an ended shell says so on reading
+}
+
+// dimensions is the size that the learner's page last had.
+func (t *terminal) dimensions() (rows, cols int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rows, t.cols
 }
 
 // rewind moves a viewer to the end and returns all there is before.
