@@ -46,6 +46,8 @@ var routes = sync.OnceValue(func() *http.ServeMux {
 		"GET /images/json": (*Engine).listImages, "POST /images/create": (*Engine).postPull, "DELETE /images/{name...}": (*Engine).deleteImage, "GET /images/{rest...}": (*Engine).getImage,
 		"POST /images/{rest...}": (*Engine).postImage,
 
+		"POST /build": (*Engine).postBuild, "POST /build/prune": (*Engine).pruneBuilds,
+
 		"GET /distribution/{rest...}": (*Engine).inspectDistribution,
 
 		"GET /networks": (*Engine).listNetworks, "GET /networks/{id}": (*Engine).inspectNetwork, "POST /networks/create": (*Engine).postNetwork, "DELETE /networks/{id}": (*Engine).deleteNetwork,
@@ -57,8 +59,8 @@ var routes = sync.OnceValue(func() *http.ServeMux {
 		mux.Handle(pattern, h)
 	}
 	for pattern, what := range map[string]string{
-		"POST /containers/{id}/pause": "pause", "POST /containers/{id}/unpause": "pause", "POST /commit": "docker commit", "POST /build": "docker build", "POST /build/prune": "docker build",
-		"POST /session": "BuildKit sessions (set DOCKER_BUILDKIT=0)", "GET /swarm": "swarm mode", "POST /swarm/init": "swarm mode", "GET /nodes": "swarm mode", "GET /services": "swarm mode",
+		"POST /containers/{id}/pause": "pause", "POST /containers/{id}/unpause": "pause", "POST /commit": "docker commit",
+		"POST /session": "BuildKit, whose builds would need a session: build with DOCKER_BUILDKIT=0, as Docker's classic builder does,", "GET /swarm": "swarm mode", "POST /swarm/init": "swarm mode", "GET /nodes": "swarm mode", "GET /services": "swarm mode",
 		"GET /plugins": "plugins", "GET /containers/{id}/attach/ws": "attaching over WebSocket",
 	} {
 		mux.Handle(pattern, handler(func(*Engine, http.ResponseWriter, *http.Request) error { return unsupported(what) }))

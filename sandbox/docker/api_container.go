@@ -151,13 +151,17 @@ func (e *Engine) postWait(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (e *Engine) pruneContainers(w http.ResponseWriter, r *http.Request) error {
-	f, err := readFilters(r, "label")
+	f, err := readFilters(r, "until", "label", "label!")
+	if err != nil {
+		return err
+	}
+	until, err := f.until(e.now())
 	if err != nil {
 		return err
 	}
 	rep := api.PruneReport{ContainersDeleted: []string{}}
 	for _, c := range e.all() {
-		if c.isRunning() || !f.labels(c.config.Labels) {
+		if c.isRunning() || !f.pruned(c.created, until, c.config.Labels) {
 			continue
 		}
 		size, _ := c.upper.Used()

@@ -1,14 +1,13 @@
 package docker
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/events"
 	api "github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/jsonstream"
@@ -25,7 +24,11 @@ func (e *Engine) listImages(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := []api.Summary{}
+	all := flag(r, "all")
 	for _, i := range e.cfg.Images.List() {
+		if !all && len(i.Tags) == 0 && e.builder.hasChildren(i.ID) { // a step of a build
+			continue
+		}
 		if !f.labels(i.Config.Labels) || !f.any("dangling", func(v string) bool { return (v == "true" || v == "1") == (len(i.Tags) == 0) }) {
 			continue
 		}
@@ -35,6 +38,10 @@ func (e *Engine) listImages(w http.ResponseWriter, r *http.Request) error {
 			if len(s.RepoTags) == 0 {
 				continue
 			}
+			s.RepoDigests = slices.DeleteFunc(s.RepoDigests, func(d string) bool {
+				repo, _, _ := strings.Cut(d, "@")
+				return !slices.ContainsFunc(s.RepoTags, func(t string) bool { return strings.HasPrefix(t, repo+":") })
+			})
 		}
 		out = append(out, s)
 	}
@@ -251,7 +258,7 @@ func (e *Engine) postImage(w http.ResponseWriter, r *http.Request) error {
 	case rest == "load":
 		return e.loadImages(w, r)
 	case rest == "prune":
-		return unsupported("docker image prune")
+		return e.pruneImages(w, r)
 	case strings.HasSuffix(rest, "/tag"):
 		return e.tagImage(w, strings.TrimSuffix(rest, "/tag"), r.FormValue("repo"), r.FormValue("tag"))
 	case strings.HasSuffix(rest, "/push"):
@@ -286,46 +293,43 @@ func (e *Engine) inspectImage(w http.ResponseWriter, name string) error {
 	if err != nil {
 		return imageNotFound(name)
 	}
-	c := i.Config
-	cfg := &dockerspec.DockerOCIImageConfig{}
-	cfg.User, cfg.Env, cfg.Entrypoint, cfg.Cmd, cfg.WorkingDir, cfg.Labels, cfg.StopSignal = c.User, c.Env, c.Entrypoint, c.Cmd, c.WorkingDir, c.Labels, c.StopSignal
-	for _, p := range c.ExposedPorts {
-		if cfg.ExposedPorts == nil {
-			cfg.ExposedPorts = map[string]struct{}{}
-		}
-		cfg.ExposedPorts[p] = struct{}{}
+	c, err := e.imageConfig(i.Image)
+	if err != nil {
+		return err
 	}
-	for _, v := range c.Volumes {
-		if cfg.Volumes == nil {
-			cfg.Volumes = map[string]struct{}{}
-		}
-		cfg.Volumes[v] = struct{}{}
-	}
-	out := api.InspectResponse{ID: i.ID, RepoTags: familiar(i.Tags), RepoDigests: familiar(i.Digests), Created: stamp(i.Created), Config: cfg, Architecture: i.Platform.Architecture,
-		Variant: i.Platform.Variant, Os: i.Platform.OS, Size: i.Size, RootFS: api.RootFS{Type: "layers"}}
+	out := api.InspectResponse{ID: i.ID, RepoTags: familiar(i.Tags), RepoDigests: familiar(i.Digests), Created: stamp(i.Created), Author: c.Author, Config: &c.Config,
+		Architecture: i.Platform.Architecture, Variant: i.Platform.Variant, Os: i.Platform.OS, Size: i.Size, RootFS: api.RootFS{Type: "layers"}}
 	for _, l := range i.Layers {
 		out.RootFS.Layers = append(out.RootFS.Layers, l.DiffID)
 	}
 	return answer(w, http.StatusOK, out)
 }
 
-// imageHistory tells what is known of an image's layers: the catalogue's images keep no history of commands.
+// imageHistory tells how an image came to be, the last step first. Those of images that were built elsewhere have no ids.
 func (e *Engine) imageHistory(w http.ResponseWriter, name string) error {
 	i, err := e.cfg.Images.Entry(name)
 	if err != nil {
 		return imageNotFound(name)
 	}
-	out := []api.HistoryResponseItem{}
-	for n, l := range slices.Backward(i.Layers) {
-		id := "<missing>"
-		if n == len(i.Layers)-1 {
-			id = i.ID
+	c, err := e.imageConfig(i.Image)
+	if err != nil {
+		return err
+	}
+	out, layer, id := []api.HistoryResponseItem{}, len(i.Layers)-1, i.ID
+	for n, h := range slices.Backward(c.History) {
+		item := api.HistoryResponseItem{ID: cmp.Or(id, "<missing>"), Created: i.Created.Unix(), CreatedBy: h.CreatedBy, Comment: h.Comment, Tags: []string{}}
+		if h.Created != nil {
+			item.Created = h.Created.Unix()
 		}
-		h := api.HistoryResponseItem{ID: id, Created: i.Created.Unix(), Size: l.Size, Tags: []string{}, Comment: fmt.Sprintf("layer %s", short(l.DiffID))}
-		if id == i.ID {
-			h.Tags = familiar(i.Tags)
+		if !h.EmptyLayer && layer >= 0 {
+			item.Size = i.Layers[layer].Size
+			layer--
 		}
-		out = append(out, h)
+		if n == len(c.History)-1 {
+			item.Tags = familiar(i.Tags)
+		}
+		out = append(out, item)
+		id = e.builder.parentOf(id)
 	}
 	return answer(w, http.StatusOK, out)
 }
@@ -361,8 +365,28 @@ func (e *Engine) deleteImage(w http.ResponseWriter, r *http.Request) error {
 		e.event(events.ImageEventType, events.ActionUnTag, i.ID, map[string]string{"name": withTag(t)})
 	}
 	if _, err := e.cfg.Images.Find(i.ID); err != nil {
-		out = append(out, api.DeleteResponse{Deleted: i.ID})
-		e.event(events.ImageEventType, events.ActionDelete, i.ID, map[string]string{"name": i.ID})
+		out = append(out, e.deleted(i.ID, flag(r, "noprune"))...)
 	}
 	return answer(w, http.StatusOK, out)
+}
+
+// deleted tells of an image that is gone, and takes the steps that it was built on, unless keep is set or somebody needs them.
+func (e *Engine) deleted(id string, keep bool) (out []api.DeleteResponse) {
+	for id != "" {
+		out = append(out, api.DeleteResponse{Deleted: id})
+		e.event(events.ImageEventType, events.ActionDelete, id, map[string]string{"name": id})
+		parent := e.builder.parentOf(id)
+		e.builder.forget(id)
+		i, err := e.cfg.Images.Entry(parent)
+		if keep || err != nil || len(i.Tags) > 0 || len(i.Digests) > 0 || e.builder.hasChildren(parent) || e.usesImage(i.Image) || e.cfg.Images.Remove(parent) != nil {
+			return out
+		}
+		id = parent
+	}
+	return out
+}
+
+// usesImage tells whether a container was made of an image.
+func (e *Engine) usesImage(i *image.Image) bool {
+	return slices.ContainsFunc(e.all(), func(c *container) bool { return c.image == i })
 }

@@ -61,10 +61,6 @@ func (e *Engine) getInfo(w http.ResponseWriter, _ *http.Request) error {
 	return answer(w, http.StatusOK, i)
 }
 
-func (e *Engine) getUsage(http.ResponseWriter, *http.Request) error {
-	return unsupported("docker system df")
-}
-
 func (n *bridge) inspect(e *Engine) network.Inspect {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -149,7 +145,11 @@ func (e *Engine) deleteNetwork(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (e *Engine) pruneNetworks(w http.ResponseWriter, r *http.Request) error {
-	f, err := readFilters(r, "label")
+	f, err := readFilters(r, "until", "label", "label!")
+	if err != nil {
+		return err
+	}
+	until, err := f.until(e.now())
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (e *Engine) pruneNetworks(w http.ResponseWriter, r *http.Request) error {
 	all := slices.Collect(maps.Values(e.networks))
 	e.mu.Unlock()
 	for _, n := range all {
-		if !used[n.name] && f.labels(n.labels) && e.removeNetwork(n) == nil {
+		if !used[n.name] && f.pruned(n.created, until, n.labels) && e.removeNetwork(n) == nil {
 			rep.NetworksDeleted = append(rep.NetworksDeleted, n.name)
 		}
 	}
@@ -235,7 +235,7 @@ func (e *Engine) deleteVolume(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (e *Engine) pruneVolumesHTTP(w http.ResponseWriter, r *http.Request) error {
-	f, err := readFilters(r, "all", "label")
+	f, err := readFilters(r, "all", "label", "label!")
 	if err != nil {
 		return err
 	}

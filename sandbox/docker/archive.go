@@ -27,12 +27,18 @@ type packer struct {
 	v     *vfs.View
 	w     *tar.Writer
 	links map[uint64]string // names of files with several, by inode
+
+	edit func(*tar.Header)                // may change an entry; nil = no change
+	skip func(name string, dir bool) bool // leaves an entry, with what is in it, out; nil = none
 }
 
 func (p *packer) tree(name, as string) error {
 	st, err := p.v.Lstat(nil, name)
 	if err != nil {
 		return err
+	}
+	if p.skip != nil && p.skip(name, st.IsDir()) {
+		return nil
 	}
 	if as != "" {
 		if err := p.entry(name, as, st); err != nil {
@@ -74,6 +80,9 @@ func list(v *vfs.View, name string) ([]string, error) {
 
 func (p *packer) entry(name, as string, st vfs.Stat) error {
 	h := &tar.Header{Name: as, Mode: int64(st.Mode & 0o7777), Uid: int(st.UID), Gid: int(st.GID), ModTime: time.Unix(0, st.Mtim), Format: tar.FormatPAX}
+	if p.edit != nil {
+		p.edit(h)
+	}
 	switch st.Mode & vfs.ModeType {
 	case vfs.ModeDir:
 		h.Typeflag, h.Name = tar.TypeDir, as+"/"
@@ -123,7 +132,10 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 const maxEntries = 100_000
 
 // unpack makes what is in an archive below dir. Names stay inside: ".." is refused, and links on the way lead nowhere outside v. Errors name the entry.
-func unpack(v *vfs.View, dir string, r *tar.Reader) error {
+func unpack(v *vfs.View, dir string, r *tar.Reader) error { return unpackAs(v, dir, r, nil) }
+
+// unpackAs is unpack with entries that edit may change; nil = as they are.
+func unpackAs(v *vfs.View, dir string, r *tar.Reader, edit func(*tar.Header)) error {
 	inside := *v // links are followed inside dir alone
 	if dir != "/" {
 		if err := inside.Chroot(dir); err != nil {
@@ -140,6 +152,9 @@ func unpack(v *vfs.View, dir string, r *tar.Reader) error {
 		}
 		if n >= maxEntries {
 			return fmt.Errorf("the archive has more than %d entries", maxEntries)
+		}
+		if edit != nil {
+			edit(h)
 		}
 		if err := unpackEntry(&inside, h, r); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)

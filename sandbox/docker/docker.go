@@ -72,6 +72,7 @@ type Engine struct {
 	execs      map[string]*exec      // guarded by mu
 	past       []events.Message      // guarded by mu; the last ones
 	listeners  map[*listener]struct{}
+	builder    builder
 }
 
 // New makes a Docker host with what its Keeper has.

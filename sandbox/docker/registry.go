@@ -78,16 +78,21 @@ func serverURL(host string) string {
 
 // authorize judges the credentials that came with a pull or push where the registry wants some. The texts are the daemon's.
 func (e *Engine) authorize(r *http.Request, ref image.Ref) error {
+	a, err := credentials(r.Header.Get("X-Registry-Auth"))
+	if err != nil {
+		return invalid("invalid X-Registry-Auth header: %s", err)
+	}
+	return e.admitted(ref, a)
+}
+
+// admitted is authorize for credentials that came otherwise.
+func (e *Engine) admitted(ref image.Ref, a api.AuthConfig) error {
 	g := e.registry(ref.Domain)
 	if g == nil || !g.Private() {
 		return nil
 	}
 	url := fmt.Sprintf("%s/v2/%s/manifests/%s", serverURL(ref.Domain), ref.Path, ref.Tag+ref.Digest)
-	a, err := credentials(r.Header.Get("X-Registry-Auth"))
-	switch {
-	case err != nil:
-		return invalid("invalid X-Registry-Auth header: %s", err)
-	case a.Username == "" && a.Password == "":
+	if a.Username == "" && a.Password == "" {
 		return failure(http.StatusInternalServerError, "Head %q: no basic auth credentials (docker login %s; %s)", url, ref.Domain, registry.LoginRefused)
 	}
 	if err := g.Authorize(a.Username, a.Password); err != nil {
@@ -101,16 +106,23 @@ func credentials(header string) (a api.AuthConfig, err error) {
 	if header == "" {
 		return a, nil
 	}
-	b, err := base64.URLEncoding.DecodeString(header)
+	b, err := decodeHeader(header)
 	if err != nil {
-		if b, err = base64.RawURLEncoding.DecodeString(header); err != nil {
-			return a, errors.New("it is not base64")
-		}
+		return a, err
 	}
 	if err := json.Unmarshal(b, &a); err != nil {
 		return a, errors.New("it is not JSON")
 	}
 	return a, nil
+}
+
+// decodeHeader reads base64 in the alphabet for URLs, padded or not.
+func decodeHeader(header string) ([]byte, error) {
+	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(header, "="))
+	if err != nil {
+		return nil, errors.New("it is not base64")
+	}
+	return b, nil
 }
 
 // pushImage is docker push: one tag, or all that a repository has here.

@@ -332,7 +332,7 @@ func (e *Engine) pruneVolumes(all bool, f filters) (names []string, freed int64)
 	e.mu.Lock()
 	var l []*volume
 	for _, v := range e.volumes {
-		if len(v.users) == 0 && (all || v.anonymous) && f.labels(v.labels) {
+		if len(v.users) == 0 && (all || v.anonymous) && f.pruned(v.created, time.Time{}, v.labels) {
 			l = append(l, v)
 		}
 	}

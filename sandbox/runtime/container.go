@@ -441,6 +441,9 @@ func parseSignal(names ...string) (kernel.Signal, error) {
 	return kernel.SIGTERM, nil
 }
 
+// ValidSignal tells whether a text names a signal.
+func ValidSignal(name string) bool { _, err := parseSignal(name); return name != "" && err == nil }
+
 // Signal sends a signal to the first process (`docker kill`). ErrState unless it runs.
 func (r *Runtime) Signal(id, name string) error {
 	c, err := r.container(id)

@@ -339,6 +339,16 @@ func identity(v *vfs.View, user string, u User) (cred vfs.Cred, home string, err
 	return cred, cmp.Or(acct.home, "/"), nil
 }
 
+// Owner is whom "user", "user:group" or numbers of them name in a file system; "" is root. The texts are runc's.
+func Owner(v *vfs.View, name string) (vfs.Cred, error) {
+	user, _, hasGroup := strings.Cut(name, ":")
+	cred, _, err := identity(v, name, User{})
+	if n, perr := strconv.ParseUint(user, 10, 32); perr == nil && !hasGroup { // docker-build: "the same number is used for the group"
+		cred.GID = uint32(n)
+	}
+	return cred, err
+}
+
 func findGroup(gs []group, name string) (uint32, error) {
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		return uint32(n), nil
