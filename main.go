@@ -33,6 +33,7 @@ import (
 	"github.com/drydock-labs/drydock/server"
 	"github.com/drydock-labs/drydock/server/api"
 	"github.com/drydock-labs/drydock/server/db"
+	"github.com/drydock-labs/drydock/server/journal"
 	"github.com/drydock-labs/drydock/server/lab"
 )
 
@@ -152,7 +153,7 @@ func serveCommand() *cobra.Command {
 		return servePortal(ctx, listen, data, classes, c.OutOrStdout())
 	}}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to listen on")
-	c.Flags().StringVar(&data, "data", dataDir(), "folder for what must outlive the process: the certificate authority and the portal's tables")
+	c.Flags().StringVar(&data, "data", dataDir(), "folder for what must outlive the process: labs, images, the portal's tables and its certificate authority")
 	c.Flags().StringArrayVar(&classes, "class", nil, "open a class of this name, or the open one again, and print its links; may be given several times")
 	return c
 }
@@ -176,7 +177,12 @@ func servePortal(ctx context.Context, listen, data string, classes []string, out
 		return err
 	}
 	defer tables.Close()
-	host := startHost(ctx, lab.HostConfig{Version: version, CacheDir: cacheDir(), CA: ca, Log: log})
+	kept, err := journal.Open(journal.Config{Dir: filepath.Join(data, "labs")})
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	host := startHost(ctx, lab.HostConfig{Version: version, CacheDir: cacheDir(), CA: ca, Journal: kept, ContentDir: filepath.Join(data, "images"), Log: log})
 	defer host.close()
 	all, err := lessons.LoadAll(lessons.Content())
 	if err != nil {
@@ -193,7 +199,7 @@ func servePortal(ctx context.Context, listen, data string, classes []string, out
 	split := server.NewSplitter(l, host.serveTLS)
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(split) }()
-	fmt.Fprintf(out, "Drydock %s is open at %s\nLabs end with this process; Ctrl-C ends it.\n", version, strings.Join(addresses(l.Addr()), " and "))
+	fmt.Fprintf(out, "Drydock %s is open at %s\nLabs are kept in %s; Ctrl-C puts them to sleep.\n", version, strings.Join(addresses(l.Addr()), " and "), data)
 	if err := openClasses(ctx, portal, classes, addresses(l.Addr()), out); err != nil {
 		return err
 	}
@@ -278,15 +284,36 @@ func startHost(ctx context.Context, cfg lab.HostConfig) *hosting {
 
 // NewLab implements server.Labs.
 func (h *hosting) NewLab(ctx context.Context, o api.LabOptions) (api.Lab, error) {
-	select {
-	case <-h.ready:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if h.err != nil {
-		return nil, h.err
+	if err := h.wait(ctx); err != nil {
+		return nil, err
 	}
 	return h.host.NewLab(ctx, o)
+}
+
+// OpenLab implements server.Labs.
+func (h *hosting) OpenLab(ctx context.Context, id string) (api.Lab, error) {
+	if err := h.wait(ctx); err != nil {
+		return nil, err
+	}
+	return h.host.OpenLab(ctx, id)
+}
+
+// DeleteLab implements server.Labs.
+func (h *hosting) DeleteLab(id string) error {
+	if err := h.wait(context.Background()); err != nil {
+		return err
+	}
+	return h.host.DeleteLab(id)
+}
+
+// wait returns when the host is there.
+func (h *hosting) wait(ctx context.Context) error {
+	select {
+	case <-h.ready:
+		return h.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (h *hosting) serveTLS(c net.Conn) {

@@ -32,16 +32,21 @@ func (s *Server) withDesk(next echo.HandlerFunc) echo.HandlerFunc {
 		if s.lessons[c.Param("lesson")] == nil {
 			return refuse(http.StatusNotFound, "not-found", nil)
 		}
-		user := s.sessions.find(c.Request())
+		user, err := s.sessions.find(c.Request())
+		if err != nil {
+			return err
+		}
 		if user == nil {
 			return refuse(http.StatusNotFound, "no-lab", nil)
 		}
-		d := user.desk(c.Param("lesson"))
-		if d == nil {
-			return refuse(http.StatusNotFound, "no-lab", nil)
+		d, b, leave, err := user.look(c.Request().Context(), c.Param("lesson"))
+		if err != nil {
+			return err
 		}
+		defer leave()
 		c.Set("session", user)
 		c.Set("desk", d)
+		c.Set("bench", b)
 		if !strings.EqualFold(c.Request().Header.Get("Upgrade"), "websocket") {
 			leave, err := user.enter(false)
 			if err != nil {
@@ -60,11 +65,16 @@ type labAnswer struct {
 	Progress lessons.Progress `json:"progress"`
 	Undo     bool             `json:"undo"`
 	Made     bool             `json:"made"`
+	// Code opens the lab in another browser.
+	Code string `json:"code"`
 }
 
 func answerLab(c echo.Context, d *desk, made bool) error {
-	b := d.current()
-	return c.JSON(http.StatusOK, labAnswer{ID: b.lab.ID(), Lesson: d.lesson.ID, Machines: b.lab.Machines(), Progress: b.run.Progress(), Undo: d.undoable(), Made: made})
+	b, err := d.awake(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, labAnswer{ID: b.lab.ID(), Lesson: d.lesson.ID, Machines: b.lab.Machines(), Progress: b.run.Progress(), Undo: d.undoable(), Made: made, Code: b.returnCode()})
 }
 
 func (s *Server) createLab(c echo.Context) error {
@@ -78,12 +88,9 @@ func (s *Server) createLab(c echo.Context) error {
 	if l == nil {
 		return refuse(http.StatusNotFound, "no-lesson", map[string]any{"lesson": ask.Lesson})
 	}
-	user := s.sessions.find(c.Request())
-	if user == nil {
-		var err error
-		if user, err = s.sessions.make(c); err != nil {
-			return err
-		}
+	user, err := s.sessions.enter(c)
+	if err != nil {
+		return err
 	}
 	leave, err := user.enter(false)
 	if err != nil {
@@ -96,6 +103,7 @@ func (s *Server) createLab(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	defer d.hold(&d.held)()
 	return answerLab(c, d, made)
 }
 
@@ -143,7 +151,7 @@ func (s *Server) kubeconfig(c echo.Context) error {
 	if s.cfg.KubeURL != nil {
 		server = s.cfg.KubeURL(c.Request())
 	}
-	data, err := c.Get("desk").(*desk).current().lab.Kubeconfig(server)
+	data, err := c.Get("bench").(*bench).lab.Kubeconfig(server)
 	if err != nil {
 		return err
 	}
@@ -180,7 +188,7 @@ func (s *Server) readFile(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	data, err := c.Get("desk").(*desk).current().lab.ReadFile(p)
+	data, err := c.Get("bench").(*bench).lab.ReadFile(p)
 	if err != nil {
 		return refuse(http.StatusNotFound, "file", map[string]any{"path": p, "reason": err.Error()})
 	}
@@ -196,7 +204,7 @@ func (s *Server) writeFile(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	b := c.Get("desk").(*desk).current()
+	b := c.Get("bench").(*bench)
 	if err := b.lab.WriteFile(p, data, 0o644); err != nil {
 		return refuse(http.StatusConflict, "file", map[string]any{"path": p, "reason": err.Error()})
 	}
@@ -220,7 +228,7 @@ func (s *Server) apply(c echo.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), 30*time.Second)
 	defer cancel()
-	results, err := c.Get("desk").(*desk).current().lab.Apply(ctx, data)
+	results, err := c.Get("bench").(*bench).lab.Apply(ctx, data)
 	if err != nil {
 		if asProblem(err).status != http.StatusInternalServerError {
 			return err
@@ -239,7 +247,7 @@ func (s *Server) why(c echo.Context) error {
 	if ns == "-" {
 		ns = ""
 	}
-	links := lessons.Why(c.Get("desk").(*desk).current().lab.World(), c.Param("resource"), ns, c.Param("name"))
+	links := lessons.Why(c.Get("bench").(*bench).lab.World(), c.Param("resource"), ns, c.Param("name"))
 	if links == nil {
 		return refuse(http.StatusNotFound, "no-cause", nil)
 	}
@@ -252,7 +260,7 @@ const solutionAfter = 2
 // solution shows a task's commands once it is done, current and tried, or released by the class's teacher. They stay on the server until then.
 func (s *Server) solution(c echo.Context) error {
 	d := c.Get("desk").(*desk)
-	p := d.current().run.Progress()
+	p := c.Get("bench").(*bench).run.Progress()
 	for i, t := range d.lesson.Tasks {
 		if t.ID != c.Param("task") {
 			continue

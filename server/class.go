@@ -189,8 +189,12 @@ func (cs *classes) join(ctx context.Context, r *room, session db.Hash, nickname 
 		return nil, &Refusal{Code: "class-full", Params: map[string]any{"limit": cs.server.cfg.Limits.Members}, RetryAfter: time.Minute}
 	}
 	for n, name := 1, nickname; ; {
-		m, err := cs.server.cfg.DB.Join(ctx, db.Member{Class: r.ID, Session: session, Name: name, Joined: time.Now()})
+		now := time.Now()
+		m, err := cs.server.cfg.DB.Join(ctx, db.Member{Class: r.ID, Session: session, Name: name, Joined: now})
 		if err == nil {
+			if now.Sub(m.Joined) < time.Millisecond { // the tables are no finer; which labs are older is
+				m.Joined = now
+			}
 			c := cs.admit(r, m)
 			r.signal()
 			return c, nil
@@ -276,7 +280,7 @@ func stand(s *session) standing {
 	var places []place
 	for _, d := range desks {
 		d.mu.Lock()
-		if !d.closed && d.now != nil {
+		if !d.closed && d.now.lab != "" {
 			places = append(places, place{d, d.pages, d.left})
 		}
 		d.mu.Unlock()
@@ -289,6 +293,10 @@ func stand(s *session) standing {
 	})
 	out.desk, out.lesson = at.d, at.d.lesson.ID
 	b := at.d.current()
+	if b == nil { // asleep
+		out.state, out.seen = "away", at.left
+		return out
+	}
 	p := b.run.Progress()
 	out.done, out.tasks = p.Current, len(p.Tasks)
 	if p.Current < len(p.Tasks) {

@@ -149,7 +149,11 @@ func (s *Server) getClass(c echo.Context) error {
 	if a.Teacher {
 		a.Join = s.joinLinks(c, r)
 	}
-	if user := s.sessions.find(c.Request()); user != nil {
+	user, err := s.sessions.find(c.Request())
+	if err != nil {
+		return err
+	}
+	if user != nil {
 		s.classes.mu.Lock()
 		for _, m := range r.members {
 			if m.Session == user.id {
@@ -220,12 +224,9 @@ func (s *Server) joinClass(c echo.Context) error {
 	if _, ok := label(ask.Nickname, maxNickname); !ok { // before a session is made for it
 		return refuse(http.StatusBadRequest, "nickname", map[string]any{"limit": maxNickname})
 	}
-	user := s.sessions.find(c.Request())
-	if user == nil {
-		var err error
-		if user, err = s.sessions.make(c); err != nil {
-			return err
-		}
+	user, err := s.sessions.enter(c)
+	if err != nil {
+		return err
 	}
 	leave, err := user.enter(false)
 	if err != nil {
@@ -301,7 +302,9 @@ func (cs *classes) table(r *room) classMessage {
 			at := stand(s)
 			x.State, x.Lesson, x.Task, x.Done, x.Tasks, x.Tries, x.Missing, x.Seen = at.state, at.lesson, at.task, at.done, at.tasks, at.tries, at.missing, at.seen
 			if at.desk != nil {
-				x.Terminals = at.desk.current().places()
+				if b := at.desk.current(); b != nil {
+					x.Terminals = b.places()
+				}
 			}
 		}
 		cs.mu.Lock()
@@ -396,7 +399,10 @@ func (s *Server) watchTerminal(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		t := d.current().existing(c.Param("machine"), number)
+		var t *terminal
+		if b := d.current(); b != nil {
+			t = b.existing(c.Param("machine"), number)
+		}
 		if t == nil {
 			return refuse(http.StatusNotFound, "no-terminal", nil)
 		}

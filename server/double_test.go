@@ -33,13 +33,47 @@ type doubleLabs struct {
 func (d *doubleLabs) NewLab(_ context.Context, o LabOptions) (Lab, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.labs = slices.DeleteFunc(d.labs, func(l *doubleLab) bool { return l.isClosed() })
-	if d.most > 0 && len(d.labs) >= d.most {
+	awake := 0
+	for _, l := range d.labs {
+		if !l.isClosed() {
+			awake++
+		}
+	}
+	if d.most > 0 && awake >= d.most {
 		return nil, &Refusal{Code: "labs-full", Params: map[string]any{"limit": d.most}, RetryAfter: 30 * time.Second}
 	}
 	l := newDoubleLab(o)
 	d.labs = append(d.labs, l)
 	return l, nil
+}
+
+// OpenLab wakes a lab that was closed, with its objects and files.
+func (d *doubleLabs) OpenLab(_ context.Context, id string) (Lab, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	awake := 0
+	for _, l := range d.labs {
+		if !l.isClosed() {
+			awake++
+		}
+	}
+	i := slices.IndexFunc(d.labs, func(l *doubleLab) bool { return l.id == id })
+	switch {
+	case i < 0:
+		return nil, &Refusal{Code: "lab-gone"}
+	case d.most > 0 && awake >= d.most:
+		return nil, &Refusal{Code: "labs-full", Params: map[string]any{"limit": d.most}, RetryAfter: 30 * time.Second}
+	}
+	d.labs[i] = d.labs[i].again()
+	return d.labs[i], nil
+}
+
+// DeleteLab forgets a lab.
+func (d *doubleLabs) DeleteLab(id string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.labs = slices.DeleteFunc(d.labs, func(l *doubleLab) bool { return l.id == id })
+	return nil
 }
 
 // doubleLab is a small cluster model behind the lab interface: it knows Deployments, ReplicaSets, Pods, Services and nodes, as far as the page
@@ -62,11 +96,14 @@ type doubleLab struct {
 	closed   bool
 	off      map[string]bool
 	programs []Program
+	kept     map[string]func() []byte
+	asleep   map[string][]byte // what kept gave at the last Close
 }
 
 func newDoubleLab(o LabOptions) *doubleLab {
 	l := &doubleLab{id: fmt.Sprintf("lab-%x", o.Seed), lang: o.Lang, done: make(chan struct{}), rnd: rand.New(rand.NewPCG(1, o.Seed)), objects: map[string]map[string]any{},
-		files: map[string][]byte{}, watchers: map[int]func(){}, grown: make(chan struct{}), requests: map[string]Requests{}, off: map[string]bool{}}
+		files: map[string][]byte{}, watchers: map[int]func(){}, grown: make(chan struct{}), requests: map[string]Requests{}, off: map[string]bool{},
+		kept: map[string]func() []byte{}, asleep: map[string][]byte{}}
 	boot := lessons.Cause{Kind: "boot"}
 	l.mu.Lock()
 	for i := range o.Nodes + 1 {
@@ -337,7 +374,46 @@ func (l *doubleLab) Close() error {
 	defer l.mu.Unlock()
 	if !l.closed {
 		l.closed = true
+		for name, now := range l.kept {
+			l.asleep[name] = now()
+		}
 		close(l.done)
+	}
+	return nil
+}
+
+// again is the lab after it was closed.
+func (l *doubleLab) again() *doubleLab {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return &doubleLab{id: l.id, lang: l.lang, done: make(chan struct{}), rnd: l.rnd, rev: l.rev, objects: l.objects, log: l.log, files: l.files, watchers: map[int]func(){},
+		grown: make(chan struct{}), requests: l.requests, off: l.off, kept: map[string]func() []byte{}, asleep: l.asleep}
+}
+
+func (l *doubleLab) Keep(name string, now func() []byte) func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept[name] = now
+	return func() {}
+}
+
+func (l *doubleLab) KeepStream(name string, flush, _ func(emit func([]byte) error) error) func() {
+	return l.Keep(name, func() []byte { // called under mu
+		all := l.asleep[name]
+		_ = flush(func(p []byte) error { all = append(all, p...); return nil }) // emit never fails
+		return all
+	})
+}
+
+func (l *doubleLab) Kept(name string) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asleep[name]
+}
+
+func (l *doubleLab) KeptStream(name string) [][]byte {
+	if p := l.Kept(name); p != nil {
+		return [][]byte{p}
 	}
 	return nil
 }

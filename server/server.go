@@ -16,9 +16,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/time/rate"
 
 	"github.com/drydock-labs/drydock/lessons"
 	"github.com/drydock-labs/drydock/server/api"
@@ -73,7 +75,9 @@ type Limits struct {
 	BodyTime      time.Duration // for a body to arrive; 15 s
 	WriteTime     time.Duration // for an answer, or a WebSocket message, to leave; 20 s
 	LabsPerMinute int           // labs made or reset by one session; 10
-	IdleAfter     time.Duration // a lab without a page is given up for another learner's after; 30 min
+	IdleAfter     time.Duration // a lab without a page goes to sleep after; 30 min
+	YieldAfter    time.Duration // and after this already when another learner's needs the room; 5 min
+	KeepFor       time.Duration // a lab that nobody has seen for this is deleted; 30 days
 }
 
 func (l Limits) withDefaults() Limits {
@@ -100,6 +104,8 @@ func (l Limits) withDefaults() Limits {
 	wait(&l.BodyTime, 15*time.Second)
 	wait(&l.WriteTime, 20*time.Second)
 	wait(&l.IdleAfter, 30*time.Minute)
+	wait(&l.YieldAfter, 5*time.Minute)
+	wait(&l.KeepFor, 30*24*time.Hour)
 	return l
 }
 
@@ -110,10 +116,14 @@ type Server struct {
 	echo     *echo.Echo
 	sessions *sessions
 	classes  *classes
-	assets   *assets
-	lessons  map[string]*lessons.Lesson
-	ctx      context.Context // ends with Close: every socket and background wait of the portal selects on it
-	stop     context.CancelFunc
+	guesses  *rate.Limiter
+	// collector looks for labs to delete, now and then.
+	collector  *time.Timer
+	collecting sync.Mutex // held meanwhile
+	assets     *assets
+	lessons    map[string]*lessons.Lesson
+	ctx        context.Context // ends with Close: every socket and background wait of the portal selects on it
+	stop       context.CancelFunc
 }
 
 // New builds a portal.
@@ -155,7 +165,10 @@ func New(cfg Config) (*Server, error) {
 	if s.classes, err = newClasses(s); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	s.guesses = newGuesses()
 	s.routes()
+	s.collector = time.AfterFunc(collectEvery, s.collect)
+	s.collector.Reset(time.Second) // behind the first pages
 	return s, nil
 }
 
@@ -176,6 +189,9 @@ func (s *Server) HTTPServer() *http.Server {
 // Close ends every socket and lab that the portal opened, and waits for them. Twice is fine.
 func (s *Server) Close() error {
 	s.stop()
+	s.collecting.Lock()
+	s.collector.Stop()
+	s.collecting.Unlock()
 	err := s.sessions.closeAll()
 	if s.ownDB {
 		err = errors.Join(err, s.cfg.DB.Close())
@@ -196,8 +212,10 @@ func (s *Server) routes() {
 	a.GET("/lessons/:id", s.getLesson)
 	a.GET("/differences", s.differences)
 	a.POST("/labs", s.createLab)
+	a.POST("/return", s.comeBack)
 	lab := a.Group("/labs/:lesson", s.withDesk)
 	lab.GET("", s.getLab)
+	lab.POST("/code", s.renewCode)
 	lab.DELETE("", s.deleteLab)
 	lab.POST("/reset", s.resetLab)
 	lab.POST("/undo", s.undoReset)

@@ -13,6 +13,8 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -23,6 +25,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/drydock-labs/drydock/lessons"
+	"github.com/drydock-labs/drydock/server/db"
 )
 
 // portal is a running portal with one browser.
@@ -75,6 +78,19 @@ func (p *portal) browser() *portal {
 	q.client = &http.Client{Transport: p.client.Transport}
 	q.client.Jar, _ = cookiejar.New(nil)
 	return &q
+}
+
+// cookiesFor is a browser's cookies of one portal as those of another.
+func cookiesFor(t *testing.T, from, to *portal) http.CookieJar {
+	t.Helper()
+	was, err := url.Parse(from.URL)
+	now, errNow := url.Parse(to.URL)
+	if err := errors.Join(err, errNow); err != nil {
+		t.Fatal(err)
+	}
+	jar, _ := cookiejar.New(nil)
+	jar.SetCookies(now, from.client.Jar.Cookies(was))
+	return jar
 }
 
 func (p *portal) ask(t *testing.T, method, path, body string, header ...string) (*http.Response, string) {
@@ -146,10 +162,11 @@ func TestSession(t *testing.T) {
 		res, body := stranger.ask(t, "GET", path, "", "Cookie", "drydock=guess")
 		wantCode(t, res, body, 404, "no-lab")
 	}
+	doomed := p.labs.labs[0]
 	if res, _ := p.ask(t, "DELETE", lesson, ""); res.StatusCode != 204 {
 		t.Errorf("delete: %s", res.Status)
 	}
-	if !p.labs.labs[0].isClosed() {
+	if !doomed.isClosed() || slices.Contains(p.labs.labs, doomed) {
 		t.Error("the deleted lab is open")
 	}
 	res, body = p.ask(t, "GET", lesson, "")
@@ -169,11 +186,78 @@ func TestLabEnds(t *testing.T) {
 	p := newPortal(t)
 	first := p.start(t)
 	p.labs.labs[0].Close()
+	if again := p.start(t); again.ID != first.ID || again.Code != first.Code || again.Made {
+		t.Errorf("the lab that had ended is %+v, was %+v", again, first)
+	}
+	p.labs.labs[0].Close()
+	if err := p.labs.DeleteLab(first.ID); err != nil {
+		t.Fatal(err)
+	}
 	res, body := p.ask(t, "GET", lesson, "")
 	wantCode(t, res, body, 404, "no-lab")
-	if again := p.start(t); again.ID == first.ID {
-		t.Error("the ended lab is given again")
+	if again := p.start(t); again.ID == first.ID || !again.Made {
+		t.Errorf("the lab that is gone is given again: %+v", again)
 	}
+}
+
+// A portal that starts again has the sessions, their labs, how far the lesson was and what the terminals showed; a return code opens them in
+// another browser, until it is renewed.
+func TestReturn(t *testing.T) {
+	tables, err := db.Open(db.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tables.Close()
+	labs := &doubleLabs{}
+	p := newPortal(t, func(c *Config) { c.DB, c.Labs = tables, labs })
+	first := p.start(t)
+	k := p.dial(t, "/terminals/workstation/1")
+	until(t, k, "$ ")
+	typed(t, k, "echo from-before\r")
+	until(t, k, "from-before\r\n")
+	if err := p.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := newPortal(t, func(c *Config) { c.DB, c.Labs = tables, labs })
+	again.client.Jar = cookiesFor(t, p, again)
+	if lab := again.start(t); lab.ID != first.ID || lab.Code != first.Code || lab.Made {
+		t.Errorf("the lab is %+v, was %+v", lab, first)
+	}
+	until(t, again.dial(t, "/terminals/workstation/1"), "from-before")
+
+	other := again.browser()
+	res, body := other.ask(t, "POST", "/api/return", `{"code":"0123456789"}`)
+	wantCode(t, res, body, 404, "no-code")
+	typedCode := strings.ToUpper(first.Code[:5]) + "-" + first.Code[5:]
+	if res, body = other.ask(t, "POST", "/api/return", `{"code":"`+typedCode+`"}`); res.StatusCode != 200 || !strings.Contains(body, `"deploy-by-plan"`) {
+		t.Fatalf("return: %s %s", res.Status, body)
+	}
+	if lab := other.start(t); lab.ID != first.ID {
+		t.Errorf("the code opens %s, not %s", lab.ID, first.ID)
+	}
+	if res, body = other.ask(t, "POST", lesson+"/code", ""); res.StatusCode != 200 {
+		t.Fatalf("renew: %s %s", res.Status, body)
+	}
+	res, body = again.browser().ask(t, "POST", "/api/return", `{"code":"`+first.Code+`"}`)
+	wantCode(t, res, body, 404, "no-code")
+}
+
+// Labs that nobody has seen for long are deleted, and those whose deletion was cut short.
+func TestRetention(t *testing.T) {
+	p := newPortal(t, func(c *Config) { c.Limits.KeepFor, c.Limits.IdleAfter = time.Nanosecond, time.Nanosecond })
+	lab := p.start(t)
+	for p.server.sessionsDesk(t).current() != nil { // asleep after a nanosecond without a page
+		runtime.Gosched()
+	}
+	p.server.collect()
+	if len(p.labs.labs) != 0 {
+		t.Error("the lab is there")
+	}
+	if _, err := p.server.cfg.DB.Lab(t.Context(), lab.ID); !errors.Is(err, db.ErrNone) {
+		t.Errorf("its row: %v", err)
+	}
+	res, body := p.ask(t, "GET", lesson, "")
+	wantCode(t, res, body, 404, "no-lab")
 }
 
 func TestLimits(t *testing.T) {
@@ -189,14 +273,15 @@ func TestLimits(t *testing.T) {
 	t.Run("an abandoned lab makes room", func(t *testing.T) {
 		p := newPortal(t, func(c *Config) {
 			c.Labs = &doubleLabs{most: 1}
-			c.Limits.IdleAfter = time.Nanosecond
+			c.Limits.YieldAfter = time.Nanosecond
 		})
 		first := p.start(t)
 		if second := p.browser().start(t); second.ID == first.ID {
 			t.Error("the same lab")
 		}
-		res, body := p.ask(t, "GET", lesson, "")
-		wantCode(t, res, body, 404, "no-lab")
+		if res, body := p.ask(t, "GET", lesson, ""); res.StatusCode != 200 || !strings.Contains(body, first.ID) {
+			t.Errorf("the first lab does not wake: %s %s", res.Status, body)
+		}
 	})
 	t.Run("labs a minute", func(t *testing.T) {
 		p := newPortal(t, func(c *Config) { c.Limits.LabsPerMinute = 2 })
@@ -747,13 +832,14 @@ func TestUndoEnds(t *testing.T) {
 	p := newPortal(t, func(c *Config) { c.UndoFor = time.Millisecond })
 	p.start(t)
 	live := p.dial(t, "/live")
+	first := p.labs.labs[0]
 	p.ask(t, "POST", lesson+"/reset", `{"to":"lab"}`)
 	select {
-	case <-p.labs.labs[0].Done():
+	case <-first.Done():
 	case <-time.After(2 * time.Minute):
 		t.Fatal("the lab that can't come back is open")
 	}
-	second := p.labs.labs[1].ID()
+	second := p.server.sessionsDesk(t).current().lab.ID()
 	follow(t, live, "the new lab", func(m toPage) bool { return m.Type == "hello" && m.Lab == second })
 	follow(t, live, "the end of the undo", func(m toPage) bool { return m.Type == "progress" && !m.Undo })
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,18 +19,19 @@ import (
 
 const cookieName = "drydock"
 
-// sessions remembers who is who. A session is a cookie with 192 random bits, made when its first lab is; whoever holds it holds its labs.
+// sessions remembers who is who. A session is a cookie with 192 random bits, made when its first lab is; whoever holds it holds its labs. The
+// portal's tables have all of them; those that were here since the start are in memory, too.
 type sessions struct {
 	server *Server
 	mu     sync.Mutex
-	byID   map[db.Hash]*session // protected by mu: by the hash of the cookie
+	byID   map[db.Hash]*session // protected by mu; several browsers may have one
 	closed bool                 // protected by mu
 }
 
-// session is one browser's labs, by lesson.
+// session is one learner's labs, by lesson.
 type session struct {
 	server *Server
-	id     db.Hash       // of the cookie; immutable
+	id     db.Hash
 	flight chan struct{} // a slot for each request under way
 	socks  chan struct{} // a slot for each WebSocket
 
@@ -42,58 +44,170 @@ type session struct {
 
 func newSessions(s *Server) *sessions { return &sessions{server: s, byID: map[db.Hash]*session{}} }
 
-// find returns the request's session, nil without a valid cookie.
-func (ss *sessions) find(r *http.Request) *session {
-	cookie, err := r.Cookie(cookieName)
-	if err != nil {
-		return nil
-	}
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	return ss.byID[db.HashOf(cookie.Value)]
-}
-
-// make starts a session and sets its cookie. The oldest session without a lab makes room.
-func (ss *sessions) make(c echo.Context) (*session, error) {
-	raw := make([]byte, 24)
-	if _, err := io.ReadFull(ss.server.cfg.Rand, raw); err != nil {
-		return nil, fmt.Errorf("session id: %w", err)
-	}
-	id := base64.RawURLEncoding.EncodeToString(raw)
-	limits := ss.server.cfg.Limits
-	n := newSession(ss.server, db.HashOf(id))
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	if ss.closed {
-		return nil, refuse(http.StatusServiceUnavailable, "closing", nil)
-	}
-	if len(ss.byID) >= limits.Sessions && !ss.evict() {
-		return nil, &problem{status: http.StatusServiceUnavailable, Code: "labs-full", after: time.Minute}
-	}
-	ss.byID[n.id] = n
-	c.SetCookie(&http.Cookie{Name: cookieName, Value: id, Path: "/", MaxAge: 30 * 24 * 3600, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		Secure: c.Request().TLS != nil})
-	return n, nil
-}
-
 func newSession(s *Server, id db.Hash) *session {
 	limits := s.cfg.Limits
 	return &session{server: s, id: id, flight: make(chan struct{}, limits.InFlight), socks: make(chan struct{}, limits.Sockets),
 		desks: map[string]*desk{}, seen: time.Now(), opening: map[string]*sync.Mutex{}}
 }
 
+// find returns the request's session, nil without a valid cookie.
+func (ss *sessions) find(r *http.Request) (*session, error) {
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return nil, nil
+	}
+	id := db.HashOf(cookie.Value)
+	ss.mu.Lock()
+	s := ss.byID[id]
+	ss.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	row, err := ss.server.cfg.DB.Session(r.Context(), id)
+	switch {
+	case errors.Is(err, db.ErrNone):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return ss.load(r.Context(), row)
+}
+
+// load brings a session of the tables to memory, with its labs, all asleep.
+func (ss *sessions) load(ctx context.Context, row db.Session) (*session, error) {
+	learner := row.ID
+	if row.Learner != nil {
+		learner = *row.Learner
+	}
+	labs, err := ss.server.cfg.DB.LabsOf(ctx, learner)
+	if err != nil {
+		return nil, err
+	}
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.closed {
+		return nil, refuse(http.StatusServiceUnavailable, "closing", nil)
+	}
+	s := ss.byID[learner]
+	if s == nil {
+		if err := ss.roomLocked(); err != nil {
+			return nil, err
+		}
+		s = newSession(ss.server, learner)
+		for _, l := range labs {
+			s.restore(l)
+		}
+		ss.byID[learner] = s
+	}
+	ss.byID[row.ID] = s
+	return s, nil
+}
+
+// restore puts a lab on its desk: the latest of a lesson, behind it the one that its reset replaced. Nobody has the session yet.
+func (s *session) restore(l db.Lab) {
+	lesson := s.server.lessons[l.Lesson]
+	if lesson == nil {
+		return // of another version; it stays until it is too old
+	}
+	d := s.desks[l.Lesson]
+	if d == nil {
+		d = newDesk(s.server, s, lesson, lessons.Lang(l.Lang))
+		d.now, d.left, d.began = place{lab: l.ID}, l.Created, l.Created
+		s.desks[l.Lesson] = d
+		return
+	}
+	left := s.server.cfg.UndoFor - time.Since(d.left)
+	d.left = time.Now()
+	if d.before != nil || left <= 0 {
+		go d.discard(place{lab: l.ID}) // it is in the tables as long as that has not ended well
+		return
+	}
+	d.before = &place{lab: l.ID}
+	d.forget = time.AfterFunc(left, d.dropBefore)
+}
+
+// make starts a session and sets its cookie; of is the session whose labs it has, nil: its own.
+func (ss *sessions) make(c echo.Context, of *db.Hash) (*session, error) {
+	secret, err := ss.server.secret(24)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	row := db.Session{ID: db.HashOf(secret), Learner: of, Created: now, Seen: now}
+	if err := ss.server.cfg.DB.AddSession(c.Request().Context(), row); err != nil {
+		return nil, err
+	}
+	s, err := ss.load(c.Request().Context(), row)
+	if err != nil {
+		return nil, err
+	}
+	c.SetCookie(&http.Cookie{Name: cookieName, Value: secret, Path: "/", MaxAge: 30 * 24 * 3600, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: c.Request().TLS != nil})
+	return s, nil
+}
+
+// enter returns the request's session, and makes one for a browser that has none.
+func (ss *sessions) enter(c echo.Context) (*session, error) {
+	s, err := ss.find(c.Request())
+	if err == nil && s == nil {
+		s, err = ss.make(c, nil)
+	}
+	return s, err
+}
+
+// secret is random bytes as text.
+func (s *Server) secret(bytes int) (string, error) {
+	raw := make([]byte, bytes)
+	if _, err := io.ReadFull(s.cfg.Rand, raw); err != nil {
+		return "", fmt.Errorf("random bytes: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(raw), nil
+}
+
+// codeLetters are Crockford's base 32: no letters that look like digits. codeLength of them are 50 bits.
+const (
+	codeLetters = "0123456789abcdefghjkmnpqrstvwxyz"
+	codeLength  = 10
+)
+
+// newCode makes a return code.
+func (s *Server) newCode() (string, error) {
+	raw := make([]byte, codeLength)
+	if _, err := io.ReadFull(s.cfg.Rand, raw); err != nil {
+		return "", fmt.Errorf("return code: %w", err)
+	}
+	for i, b := range raw {
+		raw[i] = codeLetters[b%32]
+	}
+	return string(raw), nil
+}
+
+// plainCode is a return code as it was made of one as it was typed.
+func plainCode(typed string) string {
+	return strings.NewReplacer("-", "", " ", "", "o", "0", "i", "1", "l", "1").Replace(strings.ToLower(typed))
+}
+
+// roomLocked has the oldest session without a lab make room for another one in memory.
+func (ss *sessions) roomLocked() error {
+	if len(ss.byID) >= ss.server.cfg.Limits.Sessions && !ss.evict() {
+		return &problem{status: http.StatusServiceUnavailable, Code: "labs-full", after: time.Minute}
+	}
+	return nil
+}
+
 func (ss *sessions) evict() bool {
 	var oldest *session
-	var since time.Time
 	for _, s := range ss.byID {
 		s.mu.Lock()
-		if len(s.desks) == 0 && (oldest == nil || s.seen.Before(since)) {
-			oldest, since = s, s.seen
+		if len(s.desks) == 0 && (oldest == nil || s.seen.Before(oldest.seen)) {
+			oldest = s
 		}
 		s.mu.Unlock()
 	}
-	if oldest != nil {
-		delete(ss.byID, oldest.id)
+	for id, s := range ss.byID {
+		if oldest != nil && s == oldest {
+			delete(ss.byID, id)
+		}
 	}
 	return oldest != nil
 }
@@ -130,22 +244,36 @@ func (s *session) mayMake() error {
 	return nil
 }
 
-// desk returns the session's desk for a lesson, nil if there is none; a desk whose lab has ended is cleared away.
+// desk returns the session's desk for a lesson, nil if there is none.
 func (s *session) desk(lesson string) *desk {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.desks[lesson]
+	return s.desks[lesson]
+}
+
+// look returns the desk for a lesson with its lab awake, which it stays until leave is called. A desk whose lab is gone for good is cleared away.
+//
+// # Errors
+//   - "no-lab": there is none
+//   - a limit's, when the lab sleeps and there is no room to wake it
+func (s *session) look(ctx context.Context, lesson string) (d *desk, b *bench, leave func(), err error) {
+	d = s.desk(lesson)
 	if d == nil {
-		return nil
+		return nil, nil, nil, refuse(http.StatusNotFound, "no-lab", nil)
 	}
-	select {
-	case <-d.current().lab.Done():
-		delete(s.desks, lesson)
-		go d.close() // waits for its sockets, which may wait for this request's answer
-		return nil
-	default:
-		return d
+	leave = d.hold(&d.held)
+	if b, err = d.awake(ctx); err == nil {
+		return d, b, leave, nil
 	}
+	leave()
+	if asProblem(err).Code != "lab-gone" {
+		return nil, nil, nil, err
+	}
+	s.forget(d)
+	if err := d.finish(true); err != nil {
+		s.server.cfg.Log.Error("what was left of a lab was not cleared away", "error", err)
+	}
+	return nil, nil, nil, refuse(http.StatusNotFound, "no-lab", nil)
 }
 
 // open returns the desk for a lesson and makes it with a new lab if there is none. Two requests at once get the same.
@@ -159,14 +287,20 @@ func (s *session) open(ctx context.Context, l *lessons.Lesson, lang lessons.Lang
 	s.mu.Unlock()
 	one.Lock()
 	defer one.Unlock()
-	if d := s.desk(l.ID); d != nil {
+	if d, _, leave, err := s.look(ctx, l.ID); err == nil {
+		leave()
 		return d, false, nil
+	} else if asProblem(err).Code != "no-lab" {
+		return nil, false, err
 	}
 	if err := s.mayMake(); err != nil {
 		return nil, false, err
 	}
 	d = newDesk(s.server, s, l, lang)
-	if err := d.start(ctx, nil, nil); err != nil {
+	d.moving.Lock()
+	err = d.start(ctx, nil, nil)
+	d.moving.Unlock()
+	if err != nil {
 		return nil, false, err
 	}
 	s.mu.Lock()
@@ -176,7 +310,7 @@ func (s *session) open(ctx context.Context, l *lessons.Lesson, lang lessons.Lang
 	return d, true, nil
 }
 
-// drop forgets and closes the desk for a lesson.
+// drop forgets the desk for a lesson and deletes its lab.
 func (s *session) drop(lesson string) error {
 	s.mu.Lock()
 	d := s.desks[lesson]
@@ -185,7 +319,7 @@ func (s *session) drop(lesson string) error {
 	if d == nil {
 		return nil
 	}
-	err := d.close()
+	err := d.finish(true)
 	d.tell()
 	return err
 }
@@ -199,37 +333,37 @@ func (s *session) forget(d *desk) {
 	}
 }
 
-// newLab makes a lab, giving up the lab that has been without a page the longest when the installation is full.
-func (ss *sessions) newLab(ctx context.Context, o LabOptions) (Lab, error) {
-	lab, err := ss.server.cfg.Labs.NewLab(ctx, o)
+// room makes or wakes a lab; when the installation is full, the lab that has been without a page the longest goes to sleep first.
+func (ss *sessions) room(ctx context.Context, f func() (Lab, error)) (Lab, error) {
+	lab, err := f()
 	var refusal *Refusal
 	if !errors.As(err, &refusal) || refusal.Code != "labs-full" {
 		return lab, err
 	}
-	s, lesson := ss.idlest()
-	if s == nil {
+	d := ss.idlest()
+	if d == nil {
 		return nil, err
 	}
-	if err := s.drop(lesson); err != nil {
-		return nil, fmt.Errorf("give up an idle lab: %w", err)
+	if err := d.sleep(); err != nil {
+		return nil, fmt.Errorf("put an idle lab to sleep: %w", err)
 	}
-	return ss.server.cfg.Labs.NewLab(ctx, o)
+	return f()
 }
 
-func (ss *sessions) idlest() (of *session, lesson string) {
+func (ss *sessions) idlest() (of *desk) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	longest := ss.server.cfg.Limits.IdleAfter
+	longest := ss.server.cfg.Limits.YieldAfter
 	for _, s := range ss.byID {
 		s.mu.Lock()
-		for id, d := range s.desks {
+		for _, d := range s.desks {
 			if idle := d.idle(); idle > longest {
-				longest, of, lesson = idle, s, id
+				longest, of = idle, d
 			}
 		}
 		s.mu.Unlock()
 	}
-	return of, lesson
+	return of
 }
 
 func (ss *sessions) closeAll() error {
@@ -246,9 +380,11 @@ func (ss *sessions) closeAll() error {
 	}
 	ss.byID = map[db.Hash]*session{}
 	ss.mu.Unlock()
-	var errs []error
-	for _, d := range desks {
-		errs = append(errs, d.close())
+	errs := make([]error, len(desks))
+	var wg sync.WaitGroup
+	for i, d := range desks {
+		wg.Go(func() { errs[i] = d.finish(false) })
 	}
+	wg.Wait()
 	return errors.Join(errs...)
 }

@@ -108,7 +108,7 @@ func (s *Server) terminal(c echo.Context) error {
 	}
 	rows, cols := size(c.QueryParam("rows"), 24), size(c.QueryParam("cols"), 80)
 	return s.accept(c, 256<<10, func(ctx context.Context, k *socket) error {
-		b := c.Get("desk").(*desk).current()
+		b := c.Get("bench").(*bench)
 		t, err := b.terminal(s, machine, number, rows, cols, langOf(c))
 		if err != nil {
 			return err
@@ -247,7 +247,10 @@ func (s *Server) live(c echo.Context) error {
 // liveDesk streams whatever bench is on a desk.
 func (s *Server) liveDesk(ctx context.Context, k *socket, d *desk) error {
 	for {
-		b := d.current()
+		b, err := d.awake(ctx)
+		if err != nil {
+			return err
+		}
 		if err := s.liveBench(ctx, k, d, b); err != nil || d.current() == b {
 			return err
 		}

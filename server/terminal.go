@@ -33,6 +33,8 @@ type terminal struct {
 	grown   chan struct{}        // protected by mu: closed and replaced when there is more to see
 	room    chan struct{}        // protected by mu: closed and replaced when a viewer has painted or left
 	over    bool                 // protected by mu: the shell has ended
+	saved   int64                // protected by mu: what is before is kept with the lab
+	changed func()               // has what is behind kept
 	rows    int                  // protected by mu: as the learner's page last had it
 	cols    int                  // protected by mu
 }
@@ -45,12 +47,53 @@ type viewer struct {
 	why     error // why it was dismissed
 }
 
-func newTerminal(t Terminal, machine string, commands *lessons.Commands, now func() time.Time) *terminal {
+// newTerminal begins to read a lab's terminal, behind what a terminal of the name showed before the lab slept.
+func newTerminal(t Terminal, machine string, b *bench, name string) *terminal {
 	ctx, stop := context.WithCancel(context.Background())
 	out := &terminal{term: t, machine: machine, stop: stop, done: make(chan struct{}), back: scrollback{limit: scrollbackBytes},
 		viewers: map[*viewer]struct{}{}, grown: make(chan struct{}), room: make(chan struct{})}
-	go out.read(ctx, commands, now)
+	for _, p := range b.lab.KeptStream(name) {
+		out.back.write(p)
+	}
+	out.saved = out.back.end()
+	if out.saved > 0 {
+		out.back.write([]byte(plainModes))
+	}
+	out.changed = b.lab.KeepStream(name, out.flush, out.snapshot)
+	go out.read(ctx, b.commands, b.lab.World().Now)
 	return out
+}
+
+// plainModes undoes what a program that died with the lab may have switched on: alternate screen, mouse, cursor keys, hidden cursor, colours.
+const plainModes = "\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1l\x1b[?25h\x1b[0m\r\n"
+
+// flush gives what was shown since the last flush; what the scrollback has dropped meanwhile is left out.
+func (t *terminal) flush(emit func([]byte) error) error {
+	t.mu.Lock()
+	from := max(t.saved, t.back.start)
+	p, _ := t.back.from(from, scrollbackBytes)
+	t.mu.Unlock()
+	if len(p) == 0 {
+		return nil
+	}
+	if err := emit(p); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.saved = from + int64(len(p))
+	return nil
+}
+
+// snapshot gives the scrollback as far as it was flushed.
+func (t *terminal) snapshot(emit func([]byte) error) error {
+	t.mu.Lock()
+	p := append(t.back.dropped.sequence(), t.back.data[:max(0, t.saved-t.back.start)]...)
+	t.mu.Unlock()
+	if len(p) == 0 {
+		return nil
+	}
+	return emit(p)
 }
 
 func (t *terminal) read(ctx context.Context, commands *lessons.Commands, now func() time.Time) {
@@ -67,6 +110,7 @@ func (t *terminal) read(ctx context.Context, commands *lessons.Commands, now fun
 		close(t.grown)
 		t.grown = make(chan struct{})
 		t.mu.Unlock()
+		t.changed()
 		for _, c := range ended {
 			c.At = now()
 			commands.Add(c)

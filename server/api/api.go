@@ -17,6 +17,13 @@ type Labs interface {
 	// # Errors
 	//   - *Refusal: a limit of this installation is reached; Code says which.
 	NewLab(ctx context.Context, o LabOptions) (Lab, error)
+	// OpenLab wakes a lab that was closed or that an earlier process had: as after a power cut.
+	//
+	// # Errors
+	//   - *Refusal: "lab-gone" when nothing of it was kept, or a limit as with NewLab
+	OpenLab(ctx context.Context, id string) (Lab, error)
+	// DeleteLab ends a lab and forgets it. One that is not there is fine.
+	DeleteLab(id string) error
 }
 
 // LabOptions is what a new lab is to be.
@@ -52,8 +59,17 @@ type Lab interface {
 	World() lessons.World
 	// Programs tells which programs are still being compiled on their first start on this machine; empty when all are ready.
 	Programs() []Program
+	// Keep has a value of the portal's kept with the lab: what now returns, after each call of the function that is returned. now may be
+	// called at any time, even under locks that are held while changed is called.
+	Keep(name string, now func() []byte) (changed func())
+	// KeepStream has a stream of bytes kept: flush gives what is new since the last flush, snapshot all that was flushed and still counts.
+	KeepStream(name string, flush, snapshot func(emit func([]byte) error) error) (changed func())
+	// Kept and KeptStream are what was kept before the lab was opened; nil for nothing.
+	Kept(name string) []byte
+	KeptStream(name string) [][]byte
 	// Done is closed when the lab has ended, for whatever reason.
 	Done() <-chan struct{}
+	// Close puts the lab to sleep: OpenLab wakes it, where labs are kept.
 	Close() error
 }
 

@@ -7,7 +7,8 @@ import (
 
 // Session is one browser.
 type Session struct {
-	ID            Hash // of the cookie
+	ID            Hash  // of the cookie
+	Learner       *Hash // the session whose labs it has; nil: its own
 	Created, Seen time.Time
 }
 
@@ -28,24 +29,31 @@ type Lab struct {
 // # Errors
 //   - ErrTaken: its id is there already
 func (d *DB) AddSession(ctx context.Context, s Session) error {
-	_, err := d.exec(ctx, "INSERT INTO sessions (id, created, seen) VALUES (?, ?, ?)", s.ID[:], stamp(s.Created), stamp(s.Seen))
+	_, err := d.exec(ctx, "INSERT INTO sessions (id, learner, created, seen) VALUES (?, ?, ?, ?)", s.ID[:], optional(s.Learner), stamp(s.Created), stamp(s.Seen))
 	return err
 }
 
 // Session finds a session; ErrNone if there is none.
 func (d *DB) Session(ctx context.Context, id Hash) (Session, error) {
-	return get(ctx, d, scanSession, "SELECT id, created, seen FROM sessions WHERE id = ?", id[:])
+	return get(ctx, d, scanSession, sessionColumns+"WHERE id = ?", id[:])
 }
 
 // Sessions are all sessions, the one seen last first.
 func (d *DB) Sessions(ctx context.Context) ([]Session, error) {
-	return list(ctx, d, scanSession, "SELECT id, created, seen FROM sessions ORDER BY seen DESC, id")
+	return list(ctx, d, scanSession, sessionColumns+"ORDER BY seen DESC, id")
 }
+
+const sessionColumns = "SELECT id, learner, created, seen FROM sessions "
 
 func scanSession(scan func(...any) error) (s Session, err error) {
 	var created, seen int64
-	err = scan(&s.ID, &created, &seen)
+	var learner []byte
+	err = scan(&s.ID, &learner, &created, &seen)
 	s.Created, s.Seen = unstamp(created), unstamp(seen)
+	if err == nil && learner != nil {
+		s.Learner = new(Hash)
+		err = s.Learner.Scan(learner)
+	}
 	return s, err
 }
 
@@ -86,6 +94,11 @@ func (d *DB) Labs(ctx context.Context) ([]Lab, error) {
 	return list(ctx, d, scanLab, labColumns+"WHERE deleted = 0 ORDER BY seen DESC, id")
 }
 
+// LabsOf are the labs of a session that are there, the latest made first.
+func (d *DB) LabsOf(ctx context.Context, session Hash) ([]Lab, error) {
+	return list(ctx, d, scanLab, labColumns+"WHERE session = ? AND deleted = 0 ORDER BY created DESC, id", session[:])
+}
+
 func scanLab(scan func(...any) error) (l Lab, err error) {
 	var created, seen, deleted int64
 	var code []byte
@@ -112,9 +125,20 @@ func (d *DB) SeeLab(ctx context.Context, id string, at time.Time) error {
 	return d.one(ctx, "UPDATE labs SET seen = ? WHERE id = ?", stamp(at), id)
 }
 
-// DeleteLab marks a lab deleted: its return code opens nothing any more, and whoever collects its content removes the row when that is gone.
+// DeleteLab marks a lab deleted: its return code opens nothing any more, and ForgetLab removes the row when its content is gone.
 func (d *DB) DeleteLab(ctx context.Context, id string, at time.Time) error {
 	return d.one(ctx, "UPDATE labs SET deleted = ?, code = NULL WHERE id = ?", stamp(at), id)
+}
+
+// DeletedLabs are the labs that are marked deleted and not forgotten yet.
+func (d *DB) DeletedLabs(ctx context.Context) ([]Lab, error) {
+	return list(ctx, d, scanLab, labColumns+"WHERE deleted <> 0 ORDER BY id")
+}
+
+// ForgetLab removes a lab's row; one that is not there is fine.
+func (d *DB) ForgetLab(ctx context.Context, id string) error {
+	_, err := d.exec(ctx, "DELETE FROM labs WHERE id = ?", id)
+	return err
 }
 
 func optional(h *Hash) any {

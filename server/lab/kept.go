@@ -115,6 +115,41 @@ func (l *Lab) keep() {
 	l.keeper.release()
 }
 
+// portal is where the portal's values are among the lab's.
+const portal = "portal/"
+
+// Keep implements api.Lab.
+func (l *Lab) Keep(name string, now func() []byte) (changed func()) {
+	return l.keeper.Document(portal+name, now)
+}
+
+// KeepStream implements api.Lab.
+func (l *Lab) KeepStream(name string, flush, snapshot func(emit func([]byte) error) error) (changed func()) {
+	return l.keeper.Stream(portal+name, flush, snapshot)
+}
+
+// Kept implements api.Lab.
+func (l *Lab) Kept(name string) []byte {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	return l.keeper.first.documents[portal+name]
+}
+
+// KeptStream implements api.Lab.
+func (l *Lab) KeptStream(name string) [][]byte { return l.keeper.Kept(portal + name) }
+
+// OpenLab wakes a lab for the portal.
+func (h *Host) OpenLab(ctx context.Context, id string) (api.Lab, error) {
+	l, err := h.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// DeleteLab deletes a lab for the portal.
+func (h *Host) DeleteLab(id string) error { return h.Delete(id) }
+
 // fresh is what a new lab begins with.
 func (h *Host) fresh(id string, o Options) (*kept, error) {
 	k := &kept{clock: NewClock(), replay: newReplay(nil), described: description{Born: time.Now()}}
