@@ -436,6 +436,13 @@ func (d *desk) farewell() error {
 	return refuse(http.StatusGone, "lab-gone", nil)
 }
 
+// ending tells whether the desk is being closed for a reason that its pages are to be told.
+func (d *desk) ending() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.why != nil
+}
+
 // lookOn counts a teacher who looks over the learner's shoulder: their page says so until done is called.
 func (d *desk) lookOn() (done func()) {
 	count := func(n int) {

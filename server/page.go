@@ -96,7 +96,7 @@ func (s *Server) isPage(p string) bool {
 	if id, is := strings.CutPrefix(p, "join/"); is || strings.HasPrefix(p, "class/") {
 		return classID.MatchString(strings.TrimPrefix(id, "class/"))
 	}
-	return p == "" || p == "differences" || isLesson && s.lessons[lesson] != nil
+	return p == "" || p == "class" || p == "differences" || isLesson && s.lessons[lesson] != nil
 }
 
 func (s *Server) page(c echo.Context) error {

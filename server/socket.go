@@ -293,6 +293,9 @@ func (s *Server) liveBench(ctx context.Context, k *socket, d *desk, b *bench) er
 	case <-b.lab.Done(): // whoever noticed first
 		err = d.farewell()
 	default:
+		if d.ending() && page.Err() == nil { // the feed may end before the lab has
+			err = d.farewell()
+		}
 	}
 	cancel(err)
 	if cause := context.Cause(ctx); errors.Is(cause, errReplaced) {

@@ -7,6 +7,8 @@ export class Refused extends Error {
     readonly status: number,
     readonly code: string,
     readonly params: Params = {},
+    /** Seconds after which to try again; 0: nobody knows. */
+    readonly after = 0,
   ) {
     super(code);
   }
@@ -22,7 +24,7 @@ async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   }
   if (r.ok) return r;
   const body = await r.json().catch(() => ({}));
-  throw new Refused(r.status, body.code ?? 'internal', body.params ?? {});
+  throw new Refused(r.status, body.code ?? 'internal', body.params ?? {}, Number(r.headers.get('Retry-After')) || 0);
 }
 
 const json = (method: string, body?: unknown): RequestInit => ({ method, headers: { 'Content-Type': 'application/json' }, body: body === undefined ? undefined : JSON.stringify(body) });
@@ -94,6 +96,16 @@ export interface Applied {
   warnings?: string[];
 }
 
+export interface ClassInfo {
+  id: string;
+  name: string;
+  nickname?: string;
+  teacher: boolean;
+  join?: string[];
+}
+
+const room = (id: string) => `/api/classes/${encodeURIComponent(id)}`;
+const socket = (path: string) => `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${path}`;
 const lab = (lesson: string) => `/api/labs/${encodeURIComponent(lesson)}`;
 const file = (path: string) => path.split('/').map(encodeURIComponent).join('/');
 
@@ -112,5 +124,13 @@ export const api = {
     (await ask(`${lab(lesson)}/why/${resource}/${encodeURIComponent(namespace || '-')}/${encodeURIComponent(name)}`)).json(),
   solution: async (lesson: string, task: string): Promise<string[]> => (await ask(`${lab(lesson)}/solutions/${encodeURIComponent(task)}`)).json(),
   kubeconfig: (lesson: string) => lab(lesson) + '/kubeconfig',
-  socket: (lesson: string, path: string) => `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${lab(lesson)}/${path}`,
+  socket: (lesson: string, path: string) => socket(`${lab(lesson)}/${path}`),
+  openClass: async (name: string): Promise<{ id: string; teacher: string }> => (await ask('/api/classes', json('POST', { name }))).json(),
+  class: async (id: string): Promise<ClassInfo> => (await ask(room(id))).json(),
+  teach: async (id: string, secret: string): Promise<void> => void (await ask(room(id) + '/teacher', json('POST', { secret }))),
+  join: async (id: string, nickname: string): Promise<ClassInfo> => (await ask(room(id) + '/join', json('POST', { nickname }))).json(),
+  closeClass: async (id: string): Promise<void> => void (await ask(room(id) + '/close', json('POST'))),
+  release: async (id: string, member: number, lesson: string, task: string): Promise<void> => void (await ask(room(id) + '/release', json('POST', { member, lesson, task }))),
+  qr: (id: string, link: number) => `${room(id)}/qr.svg?link=${link}`,
+  classSocket: (id: string, path: string) => socket(`${room(id)}/${path}`),
 };

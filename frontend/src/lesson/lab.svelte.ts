@@ -24,6 +24,15 @@ interface Message {
   changes?: Change[];
   requests?: Record<string, Requests>;
   programs?: { Name: string; Done: number }[];
+  class?: InClass;
+}
+/** What a learner's page knows of their class. */
+export interface InClass {
+  name: string;
+  nickname: string;
+  watched?: boolean;
+  closed?: boolean;
+  released?: string[];
 }
 
 /** How long a pod that is gone stays in the picture. */
@@ -52,6 +61,7 @@ export class LabState {
   /** Which part of the control plane wrote last, and when: it lights up. */
   active = $state.raw<Record<string, number>>({});
   loaded = $state(false); // a snapshot is here
+  class = $state.raw<InClass>();
   generation = $state(0); // grows with each lab on the desk: terminals belong to one
 
   private objects = new Map<string, Json>();
@@ -64,14 +74,24 @@ export class LabState {
   private closed = false;
   private timers = new Set<ReturnType<typeof setTimeout>>();
 
-  constructor(readonly lesson: string) {}
+  /** `watch` is the address of another learner's live stream: the lab is looked at and not made. */
+  constructor(
+    readonly lesson: string,
+    private readonly watch = '',
+  ) {}
 
   async start(make: boolean) {
-    this.failed = undefined;
+    if (this.failed?.code !== 'labs-full') this.failed = undefined; // who waits for a place goes on seeing that
     this.link = 'connecting';
     try {
+      if (this.watch) {
+        this.text = await api.lesson(this.lesson);
+        if (!this.closed) this.connect();
+        return;
+      }
       const [text, info] = await Promise.all([api.lesson(this.lesson), make ? api.start(this.lesson) : api.lab(this.lesson)]);
       if (this.closed) return;
+      this.failed = undefined;
       this.text = text;
       this.take(info);
       this.connect();
@@ -127,21 +147,28 @@ export class LabState {
   private connect() {
     if (this.closed) return;
     this.socket?.close();
-    const s = new WebSocket(api.socket(this.lesson, `live?lang=${language.now}`));
+    const s = new WebSocket(this.watch || api.socket(this.lesson, `live?lang=${language.now}`));
     this.socket = s;
     s.onmessage = (e) => this.receive(JSON.parse(e.data));
     s.onopen = () => {
       this.wait = 250;
       this.link = 'open';
     };
-    s.onclose = () => {
-      if (this.socket === s && !this.closed) void this.lost();
+    s.onclose = (e) => {
+      if (this.socket !== s || this.closed) return;
+      if (e.reason.startsWith('class-closed') && this.class) this.class = { ...this.class, closed: true, watched: false };
+      void this.lost();
     };
   }
 
   /** The socket closed: is the lab still there? */
   private async lost() {
     this.link = 'lost';
+    if (this.watch) {
+      this.later(this.wait, () => this.connect());
+      this.wait = Math.min(this.wait * 2, 5000);
+      return;
+    }
     try {
       const info = await api.lab(this.lesson);
       if (this.closed) return;
@@ -169,6 +196,7 @@ export class LabState {
         break;
       case 'progress':
         if (m.progress) this.progress = m.progress;
+        if (!this.class?.closed) this.class = m.class;
         this.undo = Boolean(m.undo);
         break;
       case 'programs':

@@ -31,7 +31,7 @@ describe('the message catalogues', () => {
 
   it('hold nothing that the page does not use', () => {
     const all = sources('src').join('\n');
-    const dynamic = /^((error|why|what|difficulty|pod|cp|manifest\.result)\.|view\.(cluster|table|manifest)$)/;
+    const dynamic = /^((error|why|what|difficulty|pod|cp|class\.state|manifest\.result)\.|view\.(cluster|table|manifest)$)/;
     const unused = Object.keys(ko).filter((key) => !dynamic.test(key) && !all.includes(`'${key}'`));
     expect(unused).toEqual([]);
   });

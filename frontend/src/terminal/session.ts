@@ -63,8 +63,11 @@ export class Session {
     private readonly address: (rows: number, cols: number) => string,
     private readonly told: Told,
     size: number,
+    /** Only looks on: nothing is typed, and the size is what the other page says. */
+    private readonly watching = false,
   ) {
     this.term = new Terminal({
+      disableStdin: watching,
       fontFamily: `${family}, "D2Coding", "Noto Sans Mono CJK KR", ui-monospace, monospace`,
       fontSize: size, lineHeight: 1.25, theme, cursorBlink: false, scrollback: 5000, macOptionIsMeta: true,
       rightClickSelectsWord: false, minimumContrastRatio: 4.5, allowProposedApi: false, rescaleOverlappingGlyphs: true,
@@ -72,7 +75,7 @@ export class Session {
     this.term.loadAddon(this.fit);
     this.term.onData((d) => this.type(d));
     this.term.onBinary((d) => this.send(Uint8Array.from(d, (c) => c.charCodeAt(0))));
-    this.term.onResize(({ rows, cols }) => this.tell({ type: 'resize', rows, cols }));
+    this.term.onResize(({ rows, cols }) => !watching && this.tell({ type: 'resize', rows, cols }));
     this.term.parser.registerOscHandler(133, (body) => this.mark(body));
     // Nothing that a program prints may reach the clipboard or open a page.
     this.term.parser.registerOscHandler(52, () => true);
@@ -107,7 +110,7 @@ export class Session {
 
   refit() {
     const box = this.term.element?.parentElement;
-    if (box && box.clientWidth > 40 && box.clientHeight > 20) this.fit.fit();
+    if (!this.watching && box && box.clientWidth > 40 && box.clientHeight > 20) this.fit.fit();
   }
 
   dispose() {
@@ -147,8 +150,10 @@ export class Session {
     };
   }
 
-  private control(m: { type: string; running?: string }) {
-    if (m.type === 'start') {
+  private control(m: { type: string; running?: string; rows?: number; cols?: number }) {
+    if (m.type === 'size') {
+      if (m.rows && m.cols) this.term.resize(m.cols, m.rows);
+    } else if (m.type === 'start') {
       this.muted = true;
       this.term.reset();
     } else if (m.type === 'live') {
@@ -157,7 +162,7 @@ export class Session {
         this.wait = 250;
         if (m.running) this.setRunning(m.running);
         this.told.status('live');
-        this.tell({ type: 'resize', rows: this.term.rows, cols: this.term.cols });
+        if (!this.watching) this.tell({ type: 'resize', rows: this.term.rows, cols: this.term.cols });
       });
     } else if (m.type === 'exit') {
       this.setPrompt(false);
@@ -201,7 +206,7 @@ export class Session {
 
   /** Types for the learner: through here goes what keys, compositions and the key row produce. */
   type(data: string) {
-    if (this.muted) return;
+    if (this.muted || this.watching) return;
     if (this.ctrl && data.length === 1 && /[a-z@[\\\]^_ ]/i.test(data)) {
       data = String.fromCharCode(data.toUpperCase().charCodeAt(0) & 31);
       this.ctrl = false;
@@ -210,7 +215,7 @@ export class Session {
   }
 
   private send(p: Uint8Array) {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(p as Uint8Array<ArrayBuffer>);
+    if (!this.watching && this.socket?.readyState === WebSocket.OPEN) this.socket.send(p as Uint8Array<ArrayBuffer>);
   }
 
   private tell(m: object) {
