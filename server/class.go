@@ -419,7 +419,7 @@ func (cs *classes) end(ctx context.Context, r *room) error {
 	cs.mu.Unlock()
 	var errs []error
 	for _, d := range open {
-		if !d.began.Truncate(time.Millisecond).After(joined[d.owner.id]) { // joining is kept to the millisecond
+		if d.began.Before(joined[d.owner.id]) {
 			d.tell()
 			continue
 		}

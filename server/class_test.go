@@ -259,10 +259,12 @@ func TestCloseClass(t *testing.T) {
 		t.Fatalf("%s %s", res.Status, body)
 	}
 	for name, k := range map[string]*websocket.Conn{"live": live, "terminal": shell, "table": table} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		var err error
 		for err == nil {
-			_, _, err = k.Read(t.Context())
+			_, _, err = k.Read(ctx)
 		}
+		cancel()
 		var closed websocket.CloseError
 		if closed, _ = asClose(err); closed.Code != 4410 || !strings.HasPrefix(closed.Reason, "class-closed") {
 			t.Errorf("%s ended with %v", name, err)
