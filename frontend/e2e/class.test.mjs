@@ -99,3 +99,28 @@ test('a stranger sees neither the table nor the links', async () => {
   await l.leave();
   await teacher.page.close();
 });
+
+test('stage mode: one pane at a time, large, light, the pressed keys in sight, at 1024×768', async () => {
+  const l = await learner(world, { lang: 'ko', theme: 'dark', width: 1024, height: 768 });
+  const { page } = l;
+  await l.start();
+  await page.keyboard.press('F8');
+  await page.locator('.lesson.stage').waitFor();
+  const visible = () => page.evaluate(() => ['.text', '.term', '.view'].filter((s) => document.querySelector('.lesson ' + s)?.checkVisibility()));
+  assert.deepEqual(await visible(), ['.term'], 'the pane that had focus');
+  await page.waitForFunction(() => parseFloat(getComputedStyle(document.querySelector('.screen:not([hidden]) .xterm-rows')).fontSize) >= 24);
+  await l.type('echo stage');
+  await l.line('stage');
+  await page.locator('.pressed kbd').first().waitFor();
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'light');
+  await page.locator('header').getByRole('button', { name: '글', exact: true }).click();
+  assert.deepEqual(await visible(), ['.text']);
+  const small = await page.evaluate(() => [...document.querySelectorAll('.text p, .text li, .text code, .text pre')].filter((e) => e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 20).map((e) => e.className + e.textContent.slice(0, 30)));
+  assert.deepEqual(small, []);
+  assert.ok((await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0, 'nothing sticks out');
+  if (process.env.DRYDOCK_SHOTS) await page.screenshot({ path: process.env.DRYDOCK_SHOTS + '/stage.png' });
+  await page.keyboard.press('F8');
+  await page.locator('.lesson.stage').waitFor({ state: 'detached' });
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark', 'as it was before');
+  await l.leave();
+});

@@ -4,9 +4,14 @@ type Name = 'light' | 'dark';
 class Theme {
   now = $state<Name>((document.documentElement.dataset.theme as Name) ?? 'light');
 
+  /** Shows a theme without choosing it: the next visit does not remember it. */
+  show(name: Name) {
+    this.now = name;
+    document.documentElement.dataset.theme = name;
+  }
+
   toggle() {
-    this.now = this.now === 'dark' ? 'light' : 'dark';
-    document.documentElement.dataset.theme = this.now;
+    this.show(this.now === 'dark' ? 'light' : 'dark');
     try {
       localStorage.setItem('drydock.theme', this.now);
     } catch {

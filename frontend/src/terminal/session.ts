@@ -108,6 +108,12 @@ export class Session {
     this.term.textarea?.setAttribute('aria-label', text);
   }
 
+  /** The size of letters in pixels. */
+  resize(size: number) {
+    this.term.options.fontSize = size;
+    this.refit();
+  }
+
   refit() {
     const box = this.term.element?.parentElement;
     if (!this.watching && box && box.clientWidth > 40 && box.clientHeight > 20) this.fit.fit();
@@ -289,7 +295,7 @@ export class Session {
   private key(e: KeyboardEvent): boolean {
     if (e.isComposing || e.keyCode === 229) return true;
     if (this.afterSyllable(e)) return false;
-    if (e.code === 'F6' || (e.altKey && !e.ctrlKey && !e.metaKey && (e.code === 'KeyM' || /^Digit[1-9]$/.test(e.code)))) return false;
+    if (e.code === 'F6' || e.code === 'F8' || (e.altKey && !e.ctrlKey && !e.metaKey && (e.code === 'KeyM' || /^Digit[1-9]$/.test(e.code)))) return false;
     const down = e.type === 'keydown';
     if (e.code === 'Escape' && !this.line && this.atPrompt && !e.ctrlKey && !e.altKey && !e.shiftKey) {
       if (down) this.told.leave();

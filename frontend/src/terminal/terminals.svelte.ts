@@ -81,9 +81,17 @@ export class Terminals {
         copied: () => this.oncopied(),
         leave: () => this.onleave(),
       },
-      size,
+      this.letters || size,
     );
     return tab.session;
+  }
+
+  private letters = 0; // as stage mode has set them
+
+  /** Sets the size of letters, for those to come too. */
+  size(px: number) {
+    this.letters = px;
+    for (const t of this.tabs) t.session?.resize(px);
   }
 
   insert(command: string, run: boolean): boolean {
