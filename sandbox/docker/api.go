@@ -46,7 +46,7 @@ var routes = sync.OnceValue(func() *http.ServeMux {
 		"GET /images/json": (*Engine).listImages, "POST /images/create": (*Engine).postPull, "DELETE /images/{name...}": (*Engine).deleteImage, "GET /images/{rest...}": (*Engine).getImage,
 		"POST /images/{rest...}": (*Engine).postImage,
 
-		"POST /build": (*Engine).postBuild, "POST /build/prune": (*Engine).pruneBuilds,
+		"POST /build": (*Engine).postBuild, "POST /commit": (*Engine).postCommit, "POST /containers/{id}/pause": (*Engine).postPause, "POST /containers/{id}/unpause": (*Engine).postUnpause, "POST /build/prune": (*Engine).pruneBuilds,
 
 		"GET /distribution/{rest...}": (*Engine).inspectDistribution,
 
@@ -59,7 +59,7 @@ var routes = sync.OnceValue(func() *http.ServeMux {
 		mux.Handle(pattern, h)
 	}
 	for pattern, what := range map[string]string{
-		"POST /containers/{id}/pause": "pause", "POST /containers/{id}/unpause": "pause", "POST /commit": "docker commit",
+
 		"POST /session": "BuildKit, whose builds would need a session: build with DOCKER_BUILDKIT=0, as Docker's classic builder does,", "GET /swarm": "swarm mode", "POST /swarm/init": "swarm mode", "GET /nodes": "swarm mode", "GET /services": "swarm mode",
 		"GET /plugins": "plugins", "GET /containers/{id}/attach/ws": "attaching over WebSocket",
 	} {

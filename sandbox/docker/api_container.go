@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/drydock-labs/drydock/sandbox/image"
+	"github.com/drydock-labs/drydock/sandbox/runtime"
 	"github.com/drydock-labs/drydock/sandbox/vfs"
 )
 
@@ -218,7 +220,7 @@ func (c *container) passes(f filters, s api.Summary) bool {
 		f.any("publish", func(v string) bool {
 			return slices.ContainsFunc(s.Ports, func(p api.PortSummary) bool { return v == strconv.Itoa(int(p.PublicPort)) })
 		}) &&
-		f.any("health", func(v string) bool { return v == "none" })
+		f.any("health", func(v string) bool { return v == c.healthStatus() })
 }
 
 // summary is a line of docker ps.
@@ -241,7 +243,17 @@ func (c *container) statusLocked() string {
 	ago := func(t time.Time) string { return units.HumanDuration(c.e.now().Sub(t)) }
 	switch c.state {
 	case api.StateRunning:
-		return "Up " + ago(c.started)
+		up := "Up " + ago(c.started)
+		switch h := c.healthLocked(); {
+		case h == nil:
+		case h.Status == api.Starting:
+			up += " (health: starting)"
+		default:
+			up += " (" + string(h.Status) + ")"
+		}
+		return up
+	case api.StatePaused:
+		return "Up " + ago(c.started) + " (Paused)"
 	case api.StateRestarting:
 		return fmt.Sprintf("Restarting (%d) %s ago", c.exitCode, ago(c.finished))
 	case api.StateExited:
@@ -280,8 +292,8 @@ func (c *container) inspect(size bool) api.InspectResponse {
 	live, _ := c.e.runtime.ContainerStatus(context.Background(), c.id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := &api.State{Status: c.state, Running: c.life != nil, Restarting: c.state == api.StateRestarting, OOMKilled: c.oom, ExitCode: c.exitCode, Error: c.failed,
-		StartedAt: stamp(c.started), FinishedAt: stamp(c.finished)}
+	st := &api.State{Status: c.state, Running: c.life != nil, Paused: c.state == api.StatePaused, Restarting: c.state == api.StateRestarting, OOMKilled: c.oom, ExitCode: c.exitCode, Error: c.failed,
+		StartedAt: stamp(c.started), FinishedAt: stamp(c.finished), Health: c.healthLocked()}
 	if c.life != nil {
 		out.NetworkSettings.SandboxID, out.NetworkSettings.SandboxKey = c.life.sandbox, "/var/run/docker/netns/"+c.life.sandbox[:12]
 		st.Pid = live.PID
@@ -305,11 +317,14 @@ func (e *Engine) postUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &req); err != nil {
 		return err
 	}
+	switch {
+	case req.Memory != 0 && req.Memory < 6<<20:
+		return invalid("Minimum memory limit allowed is 6MB")
+	case req.NanoCPUs < 0 || req.NanoCPUs > 0 && req.CPUQuota > 0:
+		return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set.")
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.life != nil && (req.Memory != 0 || req.NanoCPUs != 0 || req.CPUQuota != 0 || req.CPUShares != 0 || req.PidsLimit != nil) {
-		return unsupported("changing the limits of a container that runs (stop it first)")
-	}
 	for _, x := range []struct{ from, to *int64 }{{&req.Memory, &c.host.Memory}, {&req.NanoCPUs, &c.host.NanoCPUs}, {&req.CPUQuota, &c.host.CPUQuota}, {&req.CPUPeriod, &c.host.CPUPeriod},
 		{&req.CPUShares, &c.host.CPUShares}, {&req.MemoryReservation, &c.host.MemoryReservation}} {
 		if *x.from != 0 {
@@ -321,6 +336,11 @@ func (e *Engine) postUpdate(w http.ResponseWriter, r *http.Request) error {
 	}
 	if req.RestartPolicy.Name != "" {
 		c.host.RestartPolicy = req.RestartPolicy
+	}
+	if c.life != nil {
+		if err := e.runtime.SetResources(c.id, resources(c.host.Resources)); err != nil && !errors.Is(err, runtime.ErrNotFound) {
+			return invalid("%s", err)
+		}
 	}
 	return answer(w, http.StatusOK, api.UpdateResponse{})
 }

@@ -175,6 +175,7 @@ type building struct {
 	stages      []*stage
 	used        map[string]bool // build arguments that something declared
 	step, total int
+	dry         bool // only the configuration is wanted: docker commit --change
 }
 
 // receive unpacks the context. What its .dockerignore names is as if it had not come.

@@ -423,6 +423,9 @@ func (b *building) note(st *stage, text string) error {
 
 // commit makes the image of a step, or takes it from the cache. key tells the step from others on the same image; layer makes its files, nil when it has none.
 func (b *building) commit(st *stage, key, createdBy string, layer func() (*image.NewLayer, error)) error {
+	if b.dry {
+		return nil
+	}
 	key = st.parent() + "\x00" + key
 	if i := b.cached(st, key); i != nil {
 		b.print(" ---> Using cache\n")

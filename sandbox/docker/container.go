@@ -55,6 +55,7 @@ type container struct {
 	restarts int                // guarded by mu
 	stopped  bool               // guarded by mu: by somebody, so that no policy starts it again
 	timer    func() bool        // guarded by mu: takes a planned restart back
+	health   *health            // guarded by mu; of the last life
 	waiters  []*waiter          // guarded by mu
 	joiners  []chan attachment  // guarded by mu: who attached before the start
 	running  map[string]*exec   // guarded by mu
@@ -97,6 +98,9 @@ func (e *Engine) create(name string, req *api.CreateRequest) (*container, []stri
 	}
 	c := &container{e: e, id: e.newID(), image: img, host: req.HostConfig, created: e.now(), state: api.StateCreated, running: map[string]*exec{}}
 	if c.config, err = merge(req.Config, img.Config, c.id); err != nil {
+		return nil, nil, err
+	}
+	if c.config.Healthcheck, err = e.healthConfig(c.config.Healthcheck, img); err != nil {
 		return nil, nil, err
 	}
 	warnings, err := c.check()
@@ -204,7 +208,7 @@ func (c *container) check() (warnings []string, err error) {
 		"--privileged": h.Privileged, "--device": len(h.Devices) > 0, "--gpus and device requests": len(h.DeviceRequests) > 0, "--volumes-from": len(h.VolumesFrom) > 0,
 		"--ipc=" + string(h.IpcMode): h.IpcMode.IsHost() || h.IpcMode.IsContainer(), "--pid=" + string(h.PidMode): h.PidMode != "" && !h.PidMode.IsHost(),
 		"--network=" + string(h.NetworkMode): h.NetworkMode.IsContainer(), "--link": len(h.Links) > 0, "--cgroup-parent": h.CgroupParent != "", "--userns=" + string(h.UsernsMode): h.UsernsMode != "" && !h.UsernsMode.IsHost(),
-		"--sysctl": len(h.Sysctls) > 0, "--health-cmd": c.config.Healthcheck != nil && len(c.config.Healthcheck.Test) > 0 && c.config.Healthcheck.Test[0] != "NONE",
+		"--sysctl":               len(h.Sysctls) > 0,
 		"--runtime=" + h.Runtime: h.Runtime != "" && h.Runtime != runtimeName,
 	} {
 		if wanted {
@@ -214,6 +218,9 @@ func (c *container) check() (warnings []string, err error) {
 	if len(not) > 0 {
 		slices.Sort(not)
 		return nil, unsupported(strings.Join(not, ", "))
+	}
+	if err := checkHealth(c.config.Healthcheck); err != nil {
+		return nil, err
 	}
 	if h.Memory != 0 && h.Memory < 6<<20 {
 		return nil, invalid("Minimum memory limit allowed is 6MB")
@@ -390,6 +397,7 @@ func (c *container) launch(ctx context.Context) error {
 		c.unstarted(err)
 		return err
 	}
+	c.watchHealth(l)
 	e.event(events.ContainerEventType, events.ActionStart, c.id, c.attributes())
 	return nil
 }
@@ -499,6 +507,7 @@ func (e *Engine) exited(c *container) {
 	e.leave(c, l)
 	c.mu.Lock()
 	c.life, c.state = nil, api.StateExited
+	c.endHealthLocked()
 	again, wait := c.againLocked()
 	if again {
 		c.state = api.StateRestarting
@@ -607,6 +616,7 @@ func (c *container) stopHeld(ctx context.Context, signal string, grace *int) (bo
 	if grace != nil {
 		seconds = *grace
 	}
+	_ = c.unpause() // as the daemon does: a signal would wait otherwise
 	wait := time.Duration(seconds) * time.Second
 	if seconds < 0 {
 		wait = 100 * 365 * 24 * time.Hour // no KILL, however long it takes
@@ -645,6 +655,7 @@ func (c *container) kill(ctx context.Context, signal string) error {
 	} else if err != nil && !errors.Is(err, syscall.ESRCH) {
 		return invalid("%s", err)
 	}
+	_ = c.unpause()
 	a := c.attributes()
 	a["signal"] = cmp.Or(signal, "9")
 	c.e.event(events.ContainerEventType, events.ActionKill, c.id, a)

@@ -238,8 +238,8 @@ func (e *Engine) getLogs(w http.ResponseWriter, r *http.Request) error {
 	if o.Since, err = moment(r.FormValue("since")); err != nil {
 		return err
 	}
-	if r.FormValue("until") != "" && r.FormValue("until") != "0" {
-		return unsupported("docker logs --until")
+	if o.Until, err = moment(r.FormValue("until")); err != nil {
+		return err
 	}
 	w.Header().Set("Content-Type", mediaType(c.config.Tty))
 	w.WriteHeader(http.StatusOK)
@@ -253,6 +253,9 @@ func (e *Engine) getLogs(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := e.until(r.Context())
 	defer cancel()
+	if o.Follow && !o.Until.IsZero() {
+		defer e.cfg.Machine.Clock().AfterFunc(max(0, o.Until.Sub(e.now())), cancel)()
+	}
 	_ = c.log.Copy(ctx, o, out, errOut) // the client has gone
 	return nil
 }
@@ -410,6 +413,8 @@ func (e *Engine) postExec(w http.ResponseWriter, r *http.Request) error {
 		return unsupported("docker exec --privileged")
 	case !c.isRunning():
 		return conflict("container %s is not running", c.id)
+	case c.isPaused():
+		return conflict("container %s is paused, unpause the container before exec", c.id)
 	}
 	if z := x.req.ConsoleSize; z != nil {
 		x.sizes <- runtime.Size{Rows: uint16(z[0]), Cols: uint16(z[1])}

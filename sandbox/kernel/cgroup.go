@@ -46,6 +46,7 @@ type Cgroup struct {
 	procs    map[*Process]bool  // guarded by mu
 	onOOM    []func(*Process)   // guarded by mu
 	closed   bool               // guarded by mu
+	frozen   bool               // guarded by mu
 }
 
 func newCgroup(m *Machine, parent *Cgroup, name string, l CgroupLimits) *Cgroup {
@@ -109,6 +110,25 @@ func (c *Cgroup) SetLimits(l CgroupLimits) {
 	}
 	c.acct.host.sched.setWeight(&c.sched, min(max(w, 1), 10000))
 	c.bw.set(l.CPUMaxQuota, l.CPUPeriod)
+}
+
+// Freeze has the processes of c and below run no further, or run on (cgroup-v2, "cgroup.freeze"). One that waits in the kernel stands at its return. They
+// can be killed meanwhile.
+func (c *Cgroup) Freeze(on bool) {
+	c.mu.Lock()
+	c.frozen = on
+	for p := range c.procs {
+		if on {
+			p.attention.Or(attFrozen)
+			continue
+		}
+		p.attention.And(^uint32(attFrozen))
+		p.kick()
+	}
+	c.mu.Unlock()
+	for _, d := range c.Children() {
+		d.Freeze(on)
+	}
 }
 
 // Limits are those in force.
@@ -232,6 +252,9 @@ func (c *Cgroup) enter(p *Process) error {
 		return syscall.ENOENT
 	}
 	c.procs[p] = true
+	if c.frozen {
+		p.attention.Or(attFrozen)
+	}
 	c.mu.Unlock()
 	for g := c; g != nil; g = g.parent {
 		g.pids.Add(1)

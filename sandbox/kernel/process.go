@@ -22,6 +22,7 @@ var errExec = errors.New("kernel: program replaced")
 const (
 	attKilled = 1 << iota
 	attStopped
+	attFrozen // its cgroup is
 	attSignal // a caught signal is pending
 )
 
@@ -277,7 +278,7 @@ func (p *Process) admit() error {
 		switch {
 		case att&attKilled != 0:
 			return ErrKilled
-		case att&attStopped != 0:
+		case att&(attStopped|attFrozen) != 0:
 			p.sleep()
 			continue
 		}
@@ -320,7 +321,7 @@ func (p *Process) reschedule(used int64) (int64, error) {
 func (p *Process) Enter(i *wasm.Instance) error {
 	p.instance = i
 	p.callFuel += callCost
-	if p.attention.Load()&(attKilled|attStopped) != 0 {
+	if p.attention.Load()&(attKilled|attStopped|attFrozen) != 0 {
 		return p.admit()
 	}
 	if p.callFuel < slice {
@@ -332,7 +333,7 @@ func (p *Process) Enter(i *wasm.Instance) error {
 
 // Leave ends a host call: what happened to p meanwhile takes effect before the guest goes on. ErrKilled.
 func (p *Process) Leave() error {
-	if p.attention.Load()&(attKilled|attStopped) != 0 {
+	if p.attention.Load()&(attKilled|attStopped|attFrozen) != 0 {
 		return p.admit()
 	}
 	return nil

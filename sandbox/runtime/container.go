@@ -47,6 +47,7 @@ type Container struct {
 	state    State           // guarded by mu
 	starting func()          // guarded by mu; gives the start up, nil when none is on
 	started  chan struct{}   // guarded by mu; closed when the start is over
+	paused   bool            // guarded by mu
 	proc     *kernel.Process // guarded by mu; non-nil once started
 	stdin    *kernel.FD      // guarded by mu; write end of the first process's standard input
 	tty      *kernel.TTY     // guarded by mu
@@ -463,6 +464,39 @@ func (r *Runtime) Signal(id, name string) error {
 	return p.Signal(sig)
 }
 
+// Pause has a container's processes stand still, or go on. ErrState unless it runs and does not already.
+func (r *Runtime) Pause(id string, on bool) error {
+	c, err := r.container(id)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != Running || c.paused == on {
+		return fmt.Errorf("container %s: %w", id, ErrState)
+	}
+	c.paused = on
+	c.cgroup.Freeze(on)
+	return nil
+}
+
+// SetResources changes the limits of a container, also while it runs.
+func (r *Runtime) SetResources(id string, x Resources) error {
+	c, err := r.container(id)
+	if err != nil {
+		return err
+	}
+	limits, err := x.cgroup()
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.spec.Resources = x
+	c.mu.Unlock()
+	c.cgroup.SetLimits(limits)
+	return nil
+}
+
 // RemoveContainer forgets a container with its log and upper layer. ErrState while it runs; an unknown one is removed.
 func (r *Runtime) RemoveContainer(_ context.Context, id string) error {
 	c, err := r.container(id)
@@ -567,9 +601,12 @@ func (r *Runtime) Stats(_ context.Context, id string) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
+	c.mu.Lock()
+	limit := c.spec.Resources.MemoryMax
+	c.mu.Unlock()
 	g := c.cgroup.Stat()
 	s := Stats{CPU: time.Duration(g.UsageUsec()) * time.Microsecond, Memory: g.MemoryCurrent, MemoryPeak: g.MemoryPeak, PIDs: g.Pids,
-		Throttled: time.Duration(g.ThrottleUsec) * time.Microsecond, OOMKills: g.OOMKill, MemoryLimit: c.spec.Resources.MemoryMax}
+		Throttled: time.Duration(g.ThrottleUsec) * time.Microsecond, OOMKills: g.OOMKill, MemoryLimit: limit}
 	s.DiskBytes, s.DiskInodes = c.upper.Used()
 	return s, nil
 }

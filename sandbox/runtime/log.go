@@ -204,8 +204,9 @@ type LogOptions struct {
 	Follow     bool
 	Tail       int64 // lines from the end; negative = all
 	Since      time.Time
-	Timestamps bool  // RFC 3339 with nanoseconds before each line
-	Limit      int64 // bytes; 0 = no limit
+	Until      time.Time // zero = to the end
+	Timestamps bool      // RFC 3339 with nanoseconds before each line
+	Limit      int64     // bytes; 0 = no limit
 }
 
 // timestamp is CRI's: RFC 3339 with nine digits.
@@ -257,6 +258,9 @@ func (l *Log) Copy(ctx context.Context, o LogOptions, out, errOut io.Writer) err
 	for {
 		batch, end, news := l.batch(&c, o.Follow)
 		for _, r := range batch {
+			if !o.Until.IsZero() && r.when.After(o.Until) {
+				return nil
+			}
 			var line []byte
 			if o.Timestamps && fresh[r.stream] {
 				line = append(r.when.AppendFormat(line, timestamp), ' ')

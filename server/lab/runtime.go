@@ -320,7 +320,7 @@ func (n *node) Logs(ctx context.Context, id string, o kubelet.LogOptions, stdout
 	if err != nil {
 		return err
 	}
-	return r.Logs(ctx, id, runtime.LogOptions(o), stdout, stderr)
+	return r.Logs(ctx, id, runtime.LogOptions{Follow: o.Follow, Tail: o.Tail, Since: o.Since, Timestamps: o.Timestamps, Limit: o.Limit}, stdout, stderr)
 }
 
 // Stats implements kubelet.Runtime.
