@@ -124,3 +124,20 @@ test('stage mode: one pane at a time, large, light, the pressed keys in sight, a
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark', 'as it was before');
   await l.leave();
 });
+
+test('a lesson prints as a handout: every task, on white, without the page around it', async () => {
+  const l = await learner(world, { lang: 'ko', theme: 'dark' });
+  const { page } = l;
+  await l.start();
+  assert.equal(await page.locator('.task .text').count(), 1, 'on the screen only the current task is open');
+  await page.emulateMedia({ media: 'print' });
+  await page.evaluate(() => dispatchEvent(new Event('beforeprint')));
+  assert.equal(await page.locator('.task .text').count(), await page.locator('.task').count());
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'light');
+  assert.deepEqual(await page.evaluate(() => ['header', '.term', '.view'].filter((s) => document.querySelector('.lesson > ' + s + ', .lesson main > ' + s)?.checkVisibility())), []);
+  if (process.env.DRYDOCK_SHOTS) await page.screenshot({ path: process.env.DRYDOCK_SHOTS + '/print.png', fullPage: true });
+  await page.evaluate(() => dispatchEvent(new Event('afterprint')));
+  assert.equal(await page.locator('.task .text').count(), 1);
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+  await l.leave();
+});
