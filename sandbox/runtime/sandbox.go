@@ -25,6 +25,8 @@ type Sandbox struct {
 	spec SandboxSpec
 	r    *Runtime
 	made time.Time
+	ctx  context.Context // ends when its ports close
+	end  context.CancelFunc
 
 	net    *network.Stack // the machine's with HostNetwork
 	uts    *kernel.UTS
@@ -48,6 +50,7 @@ func (r *Runtime) RunPodSandbox(_ context.Context, spec SandboxSpec) (string, er
 		return "", err
 	}
 	s := &Sandbox{ID: id, spec: spec, r: r, made: r.now()}
+	s.ctx, s.end = context.WithCancel(context.Background())
 	if err := s.setup(); err != nil {
 		s.release()
 		return "", fmt.Errorf("failed to create pod sandbox %s/%s: %w", spec.Namespace, spec.Name, err)
@@ -229,13 +232,14 @@ func (s *Sandbox) openPorts() error {
 }
 
 func (s *Sandbox) forward(from net.Conn, addr string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
 	defer cancel()
 	to, err := s.r.m.Net().DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return
 	}
 	defer to.Close()
+	defer context.AfterFunc(s.ctx, func() { to.Close() })() // after a power cut nobody on the other side does
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -307,6 +311,7 @@ func (s *Sandbox) stop() {
 }
 
 func (s *Sandbox) disconnect() {
+	s.end()
 	for _, p := range s.ports {
 		p.Close()
 	}
