@@ -23,6 +23,7 @@ import (
 // Variables:
 //   - last: the command that ended last since the task began: {line, program, exit, machine}; line is "" if there is none.
 //   - commands: all of them, oldest first, as last.
+//   - docker: the workstation's Docker host: {on, containers, images}, see dockerMap.
 //   - lab: for the functions below, which authors call without it.
 //
 // Functions (macros over lab):
@@ -32,6 +33,8 @@ import (
 //   - changes(resource): what was committed since the task began, oldest first: {op, name, namespace, object, old, actor, component, learner}.
 //   - file(path): a workstation's file, "" if it can't be read.
 //   - usage(pod, container): {memory, memoryMax, oomKills, cpuMillis, throttledMillis, cpuMax}, zero if it does not run.
+//   - written(container): what a container's own layer changes: {path, kind, at}.
+//   - logged(container): the newest part of a container's log: {text, stderr, at}.
 //   - quantity(text): a Kubernetes quantity as a number.
 //
 // A key that isn't there makes a condition false rather than an error; `?.` and orValue() are there to be exact.
@@ -67,16 +70,18 @@ var env = sync.OnceValues(func() (*cel.Env, error) {
 	options := []cel.EnvOption{
 		cel.OptionalTypes(), ext.Strings(), ext.Bindings(), ext.Lists(), ext.Math(),
 		cel.Variable("@lab", lab),
-		cel.Variable("last", cel.DynType), cel.Variable("commands", cel.ListType(cel.DynType)),
+		cel.Variable("docker", cel.DynType), cel.Variable("last", cel.DynType), cel.Variable("commands", cel.ListType(cel.DynType)),
 		fn("@objects", cel.ListType(cel.DynType), func(v *view, a []string) any { return v.objects(a[0], "default") }, 1),
 		fn("@objects", cel.ListType(cel.DynType), func(v *view, a []string) any { return v.objects(a[0], a[1]) }, 2),
 		fn("@object", cel.DynType, func(v *view, a []string) any { return v.object(a[0], a[1]) }, 2),
 		fn("@changes", cel.ListType(cel.DynType), func(v *view, a []string) any { return v.changes(a[0]) }, 1),
 		fn("@file", cel.StringType, func(v *view, a []string) any { return v.file(a[0]) }, 1),
 		fn("@usage", cel.DynType, func(v *view, a []string) any { return v.usage(a[0], a[1]) }, 2),
+		fn("@written", cel.ListType(cel.DynType), func(v *view, a []string) any { return v.written(a[0]) }, 1),
+		fn("@logged", cel.ListType(cel.DynType), func(v *view, a []string) any { return v.logged(a[0]) }, 1),
 		cel.Function("quantity", cel.Overload("quantity_string", []*cel.Type{cel.StringType}, cel.DoubleType, cel.UnaryBinding(quantity))),
 	}
-	for name, counts := range map[string][]int{"objects": {1, 2}, "object": {2}, "changes": {1}, "file": {1}, "usage": {2}} {
+	for name, counts := range map[string][]int{"objects": {1, 2}, "object": {2}, "changes": {1}, "file": {1}, "usage": {2}, "written": {1}, "logged": {1}} {
 		for _, n := range counts {
 			options = append(options, cel.Macros(cel.GlobalMacro(name, n, labMacro("@"+name))))
 		}
@@ -144,7 +149,7 @@ func (r *reader) expression(n *yaml.Node, what string, w want) *expression {
 func (x *expression) eval(ctx context.Context, v *view) (ref.Val, error) {
 	ctx, cancel := context.WithTimeout(ctx, evalTime)
 	defer cancel()
-	out, _, err := x.program.ContextEval(ctx, map[string]any{"@lab": v, "last": v.last(), "commands": v.commandList()})
+	out, _, err := x.program.ContextEval(ctx, map[string]any{"@lab": v, "docker": v.docker, "last": v.last(), "commands": v.commandList()})
 	return out, err
 }
 
@@ -195,10 +200,14 @@ type view struct {
 	commands []Command
 	objs     map[[2]string][]map[string]any
 	changed  map[string][]map[string]any
+	hosted   map[string]any              // the Docker host; nil: not read yet
+	layers   map[string][]map[string]any // by container
+	logs     map[string][]map[string]any // by container
 }
 
 func newView(w World, since int64, commands []Command) *view {
-	return &view{world: w, since: since, commands: commands, objs: map[[2]string][]map[string]any{}, changed: map[string][]map[string]any{}}
+	return &view{world: w, since: since, commands: commands, objs: map[[2]string][]map[string]any{}, changed: map[string][]map[string]any{},
+		layers: map[string][]map[string]any{}, logs: map[string][]map[string]any{}}
 }
 
 func (v *view) objects(res, ns string) []map[string]any {

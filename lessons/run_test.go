@@ -1,6 +1,7 @@
 package lessons
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -244,4 +245,43 @@ func TestWrongWays(t *testing.T) {
 			t.Errorf("a failed right command is called wrong: %v", p.Missing)
 		}
 	})
+}
+
+// TestFirstContainer types wrong ways of the lesson that stands first.
+func TestFirstContainer(t *testing.T) {
+	lesson, err := Load(Content(), "first-container")
+	if err != nil {
+		t.Fatal(err)
+	}
+	world := newTestWorld()
+	world.docker = &testDocker{containers: []Container{{Name: "web", Image: "nginx:latest", State: "running", Ports: []PublishedPort{{Host: 80, Container: 8080}}}}}
+	for _, test := range []struct {
+		name string
+		task int
+		last Command
+		code string
+	}{
+		{"no hyphen", 0, Command{Line: "docker run helloworld", Exit: 125}, "wrong/image-name"},
+		{"a letter missing", 0, Command{Line: "docker run hello-word", Exit: 125}, "wrong/image-name"},
+		{"no run", 0, Command{Line: "docker hello-world", Exit: 1}, "wrong/no-run"},
+		{"in Hangul", 0, Command{Line: "애찯ㄱ 겨ㅜ hello-world", Exit: 127}, "wrong/hangul"},
+		{"no docker", 0, Command{Line: "run hello-world", Exit: 127}, "wrong/no-docker"},
+		{"removed by itself", 0, Command{Line: "docker run --rm hello-world"}, "hello/removed"},
+		{"options too late", 1, Command{Line: "docker run nginx -d -p 8080:80 --name web", Exit: 127}, "wrong/late-options"},
+		{"the name is taken", 1, Command{Line: "docker run -d --name web nginx", Exit: 125}, "wrong/name-taken"},
+		{"ports the other way round", 1, Command{Line: "docker run -d -p 80:8080 --name web nginx"}, "serve/other-port"},
+		{"written outside", 2, Command{Line: "docker exec web echo hi > /usr/share/nginx/html/index.html", Exit: 1}, "wrong/outside"},
+		{"not stopped", 3, Command{Line: "docker ps"}, "restart/still-running"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := lesson.judgeTask(t.Context(), lesson.Tasks[test.task], newView(world, 0, []Command{test.last}))
+			var codes []string
+			for _, m := range p.Missing {
+				codes = append(codes, m.Code)
+			}
+			if p.Done || !slices.Contains(codes, test.code) {
+				t.Errorf("done %t, said %q", p.Done, codes)
+			}
+		})
+	}
 }

@@ -21,6 +21,8 @@ type World interface {
 	ReadFile(path string) ([]byte, error)
 	// Usage reports what a running container uses, as its cgroup counts it; false if it does not run.
 	Usage(namespace, pod, container string) (Usage, bool)
+	// Docker is the workstation's Docker host; nil while the workstation is off.
+	Docker() DockerHost
 	// OnChange calls f after every commit, and after every other change that World shows, until cancel is called. f is called under no lock
 	// that World takes, must return at once and may be called from any goroutine.
 	OnChange(f func()) (cancel func())

@@ -17,6 +17,7 @@ type testWorld struct {
 	objects  map[string]map[string]any // "resource/namespace/name"
 	log      []Change
 	files    map[string]string
+	docker   *testDocker // nil: the workstation is off
 	watchers map[int]func()
 	next     int
 	now      time.Time
@@ -103,6 +104,12 @@ func (w *testWorld) ReadFile(path string) ([]byte, error) {
 func (w *testWorld) Usage(_, pod, _ string) (Usage, bool) {
 	return Usage{MemoryBytes: 1 << 20, OOMKills: 1}, pod == "hog"
 }
+func (w *testWorld) Docker() DockerHost {
+	if w.docker == nil {
+		return nil
+	}
+	return w.docker
+}
 func (w *testWorld) Now() time.Time { return w.now }
 
 func (w *testWorld) OnChange(f func()) (cancel func()) {
@@ -140,3 +147,16 @@ func (l *testLab) WriteFile(path string, data []byte, _ uint32) error {
 	l.files[path] = string(data)
 	return nil
 }
+
+// testDocker is a Docker host that a test writes into.
+type testDocker struct {
+	containers []Container
+	images     []Image
+	written    map[string][]FileChange
+	logged     map[string][]LogLine
+}
+
+func (d *testDocker) Containers() []Container          { return d.containers }
+func (d *testDocker) Images() []Image                  { return d.images }
+func (d *testDocker) Written(name string) []FileChange { return d.written[name] }
+func (d *testDocker) Logged(name string) []LogLine     { return d.logged[name] }

@@ -351,6 +351,9 @@ func (l *doubleLab) Kubeconfig(url string) ([]byte, error) {
 func (l *doubleLab) Done() <-chan struct{} { return l.done }
 func (l *doubleLab) World() lessons.World  { return l }
 func (l *doubleLab) Now() time.Time        { return time.Now() }
+
+// Docker is none: the double's workstation has no Docker host.
+func (l *doubleLab) Docker() lessons.DockerHost { return nil }
 func (l *doubleLab) Usage(string, string, string) (lessons.Usage, bool) {
 	return lessons.Usage{}, false
 }

@@ -111,9 +111,10 @@ export async function learner(world, { lang = 'ko', theme = 'light', width = 144
   const seen = (what, condition, arg) => told(what, page.waitForFunction(condition, arg, { timeout: patience }));
   return {
     page, context, t, url,
-    async start() {
+    /** Opens a lesson from the catalogue, by its title. */
+    async start(title = t.deploy) {
       await page.goto(url + '/');
-      await page.getByRole('button', { name: t.start }).click();
+      await page.getByRole('link', { name: title }).click();
       await page.locator('.task.current').waitFor();
       if (!phone) await this.prompt();
       return this;
@@ -153,5 +154,5 @@ export async function learner(world, { lang = 'ko', theme = 'light', width = 144
   };
 }
 
-const ko = { text: '글에서 보기', start: '첫 배포 시작하기', again: '이어서 하기', wrong: '방금 입력', hint: '힌트 1 보기', apply: '저장하고 적용', undo: '되돌리기', manifest: '매니페스트', table: '표', run: /^실행:/, insert: /^프롬프트에 넣기:/ };
-const en = { text: 'Show the text', start: 'Start your first deployment', again: 'Continue', wrong: 'You typed', hint: 'Show hint 1', apply: 'Save and apply', undo: 'Undo', manifest: 'Manifest', table: 'Table', run: /^Run:/, insert: /^Insert at the prompt:/ };
+const ko = { text: '글에서 보기', start: '첫 컨테이너 실행하기', deploy: '계획대로 배포하기', again: '이어서 하기', wrong: '방금 입력', hint: '힌트 1 보기', apply: '저장하고 적용', undo: '되돌리기', manifest: '매니페스트', table: '표', run: /^실행:/, insert: /^프롬프트에 넣기:/ };
+const en = { text: 'Show the text', start: 'Run your first container', deploy: 'Deploy to plan', again: 'Continue', wrong: 'You typed', hint: 'Show hint 1', apply: 'Save and apply', undo: 'Undo', manifest: 'Manifest', table: 'Table', run: /^Run:/, insert: /^Insert at the prompt:/ };

@@ -178,7 +178,7 @@ test('by keyboard alone: from the home page to a tick, a pod’s story and the e
   const l = await learner(world);
   const { page } = l;
   await page.goto(world.url);
-  await l.tabTo(page.getByRole('button', { name: l.t.start }));
+  await l.tabTo(page.getByRole('link', { name: l.t.deploy }));
   await page.keyboard.press('Enter');
   await l.prompt();
   await page.waitForFunction(() => document.activeElement?.classList.contains('xterm-helper-textarea'));

@@ -425,6 +425,7 @@ func (c *container) unstarted(err error) {
 	remove := c.host.AutoRemove
 	c.mu.Unlock()
 	c.e.keep(c)
+	c.e.changed.tell()
 	for _, j := range joiners {
 		j <- attachment{err: err}
 	}

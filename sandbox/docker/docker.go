@@ -73,6 +73,8 @@ type Engine struct {
 	past       []events.Message      // guarded by mu; the last ones
 	listeners  map[*listener]struct{}
 	builder    builder
+	changed    watchers // of what happens
+	written    watchers // of the logs
 }
 
 // New makes a Docker host with what its Keeper has.

@@ -36,6 +36,7 @@ func (e *Engine) eventLocked(t events.Type, a events.Action, id string, attribut
 	}
 	e.past = append(e.past, m)
 	e.keepLocked(t, id)
+	e.changed.tell()
 	for l := range e.listeners {
 		select {
 		case l.news <- m:

@@ -130,7 +130,9 @@ func (c *container) keptAs() string { return keptContainers + c.id }
 // files are a container's upper layer and its log.
 func (e *Engine) files(id string) (*vfs.Tmpfs, *runtime.Log) {
 	k := e.cfg.Keeper
-	return k.Files(keptContainers+id+"/upper", e.runtime.UpperOptions()), k.Log(keptContainers+id+"/log", e.cfg.LogLimit, e.cfg.Disk)
+	log := k.Log(keptContainers+id+"/log", e.cfg.LogLimit, e.cfg.Disk)
+	log.OnRecord(e.written.tell)
+	return k.Files(keptContainers+id+"/upper", e.runtime.UpperOptions()), log
 }
 
 // adopt has a container kept from now on.

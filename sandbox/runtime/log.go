@@ -43,6 +43,7 @@ type Log struct {
 	closed  bool      // guarded by mu; nothing will be written any more
 	news    chan struct{}
 	changed func() // nil: nobody keeps it
+	heard   func() // guarded by mu; nil: nobody listens
 	noted   bool   // guarded by mu; changed was told
 	saved   cursor // guarded by mu; what was flushed
 }
@@ -90,6 +91,9 @@ func (l *Log) recordLocked(s stream, now time.Time, tail []byte) {
 	l.packLocked(h[:], l.open[s], tail)
 	l.open[s] = nil
 	l.noteLocked()
+	if l.heard != nil {
+		l.heard()
+	}
 }
 
 // packLocked appends a record, given in parts, and drops the oldest ones beyond the limit.

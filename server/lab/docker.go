@@ -25,6 +25,9 @@ func (n *node) startDocker(b *boot) (err error) {
 	if err != nil {
 		return err
 	}
+	b.docker.Watch(l.hosted.signal) // ends with the engine
+	b.docker.WatchLogs(l.hosted.signal)
+	l.hosted.signal()
 	if err := b.root.MkdirAll("/var/run", 0o755); err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ type Lab struct {
 	order   []string         // machine names, workstation first; immutable
 	nodes   map[string]*node // by name, the workstation among them; immutable
 	changes notifier         // of the cluster
+	hosted  notifier         // of the Docker host
 	traffic trafficNotifier  // of connections to Services
 	made    chan struct{}    // closed when newLab is through
 	done    chan struct{}    // closed when the lab has ended
@@ -304,6 +305,7 @@ func (l *Lab) release() {
 	}
 	l.clock.close()
 	l.changes.close()
+	l.hosted.close()
 	l.traffic.close()
 	l.host.forget(l.id)
 }

@@ -294,6 +294,7 @@ func (n *node) cut() {
 	}
 	if b.docker != nil {
 		b.docker.PowerCut()
+		n.lab.hosted.signal()
 	}
 	b.machine.PowerOff()
 }

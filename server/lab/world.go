@@ -26,7 +26,13 @@ func (w world) Rev() int64 { return w.cluster.Store().Rev() }
 func (w world) Now() time.Time { return w.clock.Now() }
 
 // OnChange implements lessons.World.
-func (w world) OnChange(f func()) (cancel func()) { return w.changes.watch(f) }
+func (w world) OnChange(f func()) (cancel func()) {
+	a, b := w.changes.watch(f), w.hosted.watch(f)
+	return func() {
+		a()
+		b()
+	}
+}
 
 // Objects implements lessons.World.
 func (w world) Objects(resource, namespace string) []map[string]any {
