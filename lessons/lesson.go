@@ -30,7 +30,8 @@ type Lesson struct {
 	Summary    Text
 	Difficulty string // easy, medium, hard
 	Minutes    int
-	Nodes      int // workers of the lab
+	Nodes      int      // workers of the lab
+	Views      []string // what stands beside the text, the first in sight: cluster, docker
 	Files      []File
 	What       []What
 	Intro      map[Lang][]Block

@@ -27,7 +27,7 @@ const (
 //   - Problems: everything that is wrong, each with file, line and remedy.
 func Load(fsys fs.FS, dir string) (*Lesson, error) {
 	var problems Problems
-	l := &loader{fsys: fsys, dir: dir, problems: &problems, lesson: &Lesson{Nodes: 3, Messages: map[string]Text{}, Intro: map[Lang][]Block{}}}
+	l := &loader{fsys: fsys, dir: dir, problems: &problems, lesson: &Lesson{Nodes: 3, Views: []string{"cluster"}, Messages: map[string]Text{}, Intro: map[Lang][]Block{}}}
 	l.reader = reader{file: path.Join(dir, "lesson.yaml"), problems: &problems}
 	data, ok := l.read("lesson.yaml", "a lesson is a folder with lesson.yaml, ko.md and en.md")
 	if !ok {
@@ -144,6 +144,10 @@ func (l *loader) lessonYAML(n *yaml.Node) {
 		"minutes!":    func(n *yaml.Node) { out.Minutes = l.number(n, "minutes", 1, 120) },
 		"lab": func(n *yaml.Node) {
 			l.fields(n, "lab", map[string]func(*yaml.Node){"nodes": func(n *yaml.Node) { out.Nodes = l.number(n, "nodes", 1, 50) }})
+		},
+		"views": func(n *yaml.Node) {
+			out.Views = nil
+			l.each(n, "views", func(n *yaml.Node) { out.Views = append(out.Views, l.oneOf(n, "a view", "cluster", "docker")) })
 		},
 		"files": func(n *yaml.Node) { l.each(n, "files", l.file) },
 		"what!": func(n *yaml.Node) { l.each(n, "what", l.what) },

@@ -52,6 +52,7 @@ type lessonAnswer struct {
 	What     []whatAnswer      `json:"what"`
 	Intro    []lessons.Block   `json:"intro"`
 	List     []taskAnswer      `json:"list"`
+	Views    []string          `json:"views"`
 	Files    []string          `json:"files"`
 	Messages map[string]string `json:"messages"`
 }
@@ -62,7 +63,7 @@ func (s *Server) getLesson(c echo.Context) error {
 		return refuse(http.StatusNotFound, "no-lesson", map[string]any{"lesson": c.Param("id")})
 	}
 	lang := langOf(c)
-	a := lessonAnswer{lessonCard: card(l, lang), Intro: l.Intro[lang], Messages: map[string]string{}}
+	a := lessonAnswer{lessonCard: card(l, lang), Intro: l.Intro[lang], Views: l.Views, Messages: map[string]string{}}
 	for _, w := range l.What {
 		a.What = append(a.What, whatAnswer{Kind: w.Kind, Name: w.Name.In(lang), Instead: w.Instead.In(lang)})
 	}

@@ -29,16 +29,18 @@ import (
 
 // The vocabulary that labs implement; package api has the documentation.
 type (
-	Labs       = api.Labs
-	Lab        = api.Lab
-	LabOptions = api.LabOptions
-	Terminal   = api.Terminal
-	Feed       = api.Feed
-	Batch      = api.Batch
-	Requests   = api.Requests
-	Applied    = api.Applied
-	Program    = api.Program
-	Refusal    = api.Refusal
+	Labs         = api.Labs
+	Lab          = api.Lab
+	LabOptions   = api.LabOptions
+	Terminal     = api.Terminal
+	Feed         = api.Feed
+	Batch        = api.Batch
+	Requests     = api.Requests
+	DockerChange = api.DockerChange
+	Use          = api.Use
+	Applied      = api.Applied
+	Program      = api.Program
+	Refusal      = api.Refusal
 )
 
 // Config is what a portal is made of.

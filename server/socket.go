@@ -217,6 +217,9 @@ type toPage struct {
 	Requests map[string]Requests `json:"requests,omitempty"`
 	Programs []Program           `json:"programs,omitempty"`
 	Class    *inClass            `json:"class,omitempty"`
+	Docker   []DockerChange      `json:"docker,omitempty"`
+	Uses     map[string]Use      `json:"uses,omitempty"`
+	UsesAt   time.Time           `json:"usesAt,omitzero"`
 }
 
 // change is one commit as the page gets it.
@@ -362,14 +365,15 @@ func (s *Server) liveFeed(ctx context.Context, b *bench, send func(toPage) error
 		if err != nil {
 			return err
 		}
-		m := toPage{Type: "changes", Snapshot: batch.Snapshot, Rev: batch.Rev, Now: b.lab.World().Now(), Requests: batch.Requests, Changes: []change{}}
+		m := toPage{Type: "changes", Snapshot: batch.Snapshot, Rev: batch.Rev, Now: b.lab.World().Now(), Requests: batch.Requests, Changes: []change{},
+			Docker: batch.Docker, Uses: batch.Uses, UsesAt: batch.UsesAt}
 		for _, c := range batch.Changes {
 			if shown[c.Resource] {
 				m.Changes = append(m.Changes, change{Rev: c.Rev, Time: c.Time, Op: c.Op, Resource: c.Resource, Namespace: c.Namespace, Name: c.Name,
 					Object: trimmed(c), Actor: c.Cause.Actor, Component: c.Cause.Component})
 			}
 		}
-		if len(m.Changes) == 0 && len(m.Requests) == 0 && !m.Snapshot {
+		if len(m.Changes)+len(m.Requests)+len(m.Docker)+len(m.Uses) == 0 && !m.Snapshot {
 			continue
 		}
 		if err := send(m); err != nil {

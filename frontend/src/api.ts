@@ -54,6 +54,7 @@ export interface LessonText extends Card {
   what: { kind: 'real' | 'own' | 'model' | 'record'; name: string; instead?: string }[];
   intro: Block[];
   list: TaskText[];
+  views: ('cluster' | 'docker')[];
   files: string[];
   messages: Record<string, string>;
 }

@@ -122,7 +122,14 @@ func (e *Engine) postPull(w http.ResponseWriter, r *http.Request) error {
 	}
 	before, _ := e.cfg.Images.Find(name)
 	enc := &progressStream{w: w}
+	step, done := e.working("pull", ref.Familiar())
+	defer done()
+	layers := 0
 	i, err := e.cfg.Images.Pull(r.Context(), name, func(p image.Progress) {
+		if p.State != image.LayerPulling {
+			layers++
+			step(layers, 0)
+		}
 		enc.start(ref)
 		m := jsonstream.Message{ID: short(p.Digest), Status: string(p.State)}
 		enc.send(m)
@@ -242,6 +249,7 @@ func (e *Engine) loadImages(w http.ResponseWriter, r *http.Request) error {
 	p := &progressStream{w: w}
 	p.begin()
 	for _, l := range loaded {
+		e.event(events.ImageEventType, events.ActionLoad, l.Image.ID, map[string]string{"name": l.Image.ID})
 		for _, n := range l.Names {
 			p.send(jsonstream.Message{Stream: "Loaded image: " + withTag(n) + "\n"})
 		}

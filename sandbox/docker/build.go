@@ -124,6 +124,13 @@ func (e *Engine) postBuild(w http.ResponseWriter, r *http.Request) error {
 	}
 	b.out = &progressStream{w: w}
 	b.out.begin()
+	name := ""
+	if len(o.tags) > 0 {
+		name = withTag(o.tags[0])
+	}
+	var done func()
+	b.shown, done = e.working("build", name)
+	defer done()
 	return b.finish(b.build(stages))
 }
 
@@ -161,6 +168,7 @@ func (b *builder) end() {
 
 // building is one build.
 type building struct {
+	shown  func(step, of int) // in pictures
 	e      *Engine
 	ctx    context.Context
 	opt    buildOptions
@@ -377,6 +385,7 @@ func (b *building) build(stages []instructions.Stage) (*image.Image, error) {
 // announce prints an instruction before it is run.
 func (b *building) announce(c any) {
 	b.step++
+	b.shown(b.step, b.total)
 	b.print("Step %d/%d : %s\n", b.step, b.total, c)
 }
 

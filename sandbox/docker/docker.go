@@ -75,6 +75,7 @@ type Engine struct {
 	builder    builder
 	changed    watchers // of what happens
 	written    watchers // of the logs
+	shows      shows
 }
 
 // New makes a Docker host with what its Keeper has.

@@ -102,6 +102,25 @@ type Batch struct {
 	Changes  []lessons.Change
 	// Requests counts connections to Services since the lab began, by "namespace/name" of the Service; only those that changed.
 	Requests map[string]Requests
+	// Docker are the things of the Docker host that are new, different or gone since the last batch; a feed's first batch has all.
+	Docker []DockerChange
+	// Uses are the running containers' metered figures by id, of those that changed; UsesAt is the lab's time at which they were read.
+	Uses   map[string]Use
+	UsesAt time.Time
+}
+
+// DockerChange is a thing of the Docker host.
+type DockerChange struct {
+	Kind   string `json:"kind"` // image, container, network, volume, work
+	ID     string `json:"id"`
+	Object any    `json:"object,omitempty"` // as sandbox/docker shows it, in JSON; nil: it is gone
+}
+
+// Use is what a running container takes, as its cgroup counts it.
+type Use struct {
+	CPU    int64 `json:"cpu"`             // nanoseconds since it started
+	Memory int64 `json:"memory"`          // bytes
+	Limit  int64 `json:"limit,omitempty"` // bytes; 0: none
 }
 
 // Requests counts what went through a Service.

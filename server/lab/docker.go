@@ -28,6 +28,8 @@ func (n *node) startDocker(b *boot) (err error) {
 	b.docker.Watch(l.hosted.signal) // ends with the engine
 	b.docker.WatchLogs(l.hosted.signal)
 	l.hosted.signal()
+	b.docker.Watch(l.docked.soon)
+	l.docked.soon()
 	if err := b.root.MkdirAll("/var/run", 0o755); err != nil {
 		return err
 	}

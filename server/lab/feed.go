@@ -19,6 +19,7 @@ type feed struct {
 	lab    *Lab
 	from   int64 // the last batch's revision; 0: a snapshot is due
 	told   map[string]api.Requests
+	docker dockerFeed
 	wake   chan struct{}
 	cancel []func()
 }
@@ -32,7 +33,8 @@ func (l *Lab) Feed(from int64) api.Feed {
 		default:
 		}
 	}
-	f.cancel = []func(){l.changes.watch(set), l.traffic.watch(set)}
+	f.docker.due.Store(true)
+	f.cancel = []func(){l.changes.watch(set), l.traffic.watch(set), l.docked.watch(func() { f.docker.due.Store(true); set() })}
 	return f
 }
 
@@ -41,6 +43,7 @@ func (f *feed) Close() {
 	for _, c := range f.cancel {
 		c()
 	}
+	f.docker.stop()
 }
 
 // Next implements api.Feed.
@@ -52,11 +55,13 @@ func (f *feed) Next(ctx context.Context) (api.Batch, error) {
 		default:
 		}
 		b := f.take()
-		if b.Snapshot || len(b.Changes) > 0 || len(b.Requests) > 0 {
+		if b.Snapshot || len(b.Changes) > 0 || len(b.Requests) > 0 || len(b.Docker) > 0 || len(b.Uses) > 0 {
 			return b, nil
 		}
 		select {
 		case <-f.wake:
+		case <-f.docker.meter():
+			f.docker.metered()
 		case <-ctx.Done():
 			return api.Batch{}, ctx.Err()
 		case <-f.lab.done:
@@ -68,6 +73,7 @@ func (f *feed) Next(ctx context.Context) (api.Batch, error) {
 func (f *feed) take() api.Batch {
 	s := f.lab.cluster.Store()
 	b := api.Batch{Rev: s.Rev(), Requests: f.requests()}
+	f.docker.take(f.lab, &b)
 	if f.from == 0 || f.from > b.Rev {
 		return f.snapshot(b)
 	}

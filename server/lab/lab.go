@@ -58,7 +58,8 @@ type Lab struct {
 	nodes   map[string]*node // by name, the workstation among them; immutable
 	changes notifier         // of the cluster
 	hosted  notifier         // of the Docker host
-	traffic trafficNotifier  // of connections to Services
+	traffic gathered         // of connections to Services
+	docked  gathered         // of the Docker host
 	made    chan struct{}    // closed when newLab is through
 	done    chan struct{}    // closed when the lab has ended
 	ended   chan struct{}    // closed when everything is released
@@ -307,6 +308,7 @@ func (l *Lab) release() {
 	l.changes.close()
 	l.hosted.close()
 	l.traffic.close()
+	l.docked.close()
 	l.host.forget(l.id)
 }
 

@@ -295,6 +295,7 @@ func (n *node) cut() {
 	if b.docker != nil {
 		b.docker.PowerCut()
 		n.lab.hosted.signal()
+		n.lab.docked.soon()
 	}
 	b.machine.PowerOff()
 }

@@ -56,7 +56,7 @@ func (l *Lab) Connect(_ *network.Stack, proto network.Proto, from, to netip.Addr
 	if a.Service.Name == "" {
 		return network.Verdict{}
 	}
-	l.traffic.connection()
+	l.traffic.soon()
 	if a.Reject || a.Drop {
 		return network.Verdict{Reject: a.Reject, Drop: a.Drop, Reason: a.Reason}
 	}

@@ -74,24 +74,25 @@ func (n *notifier) close() {
 	n.watchers = nil
 }
 
-// trafficPause is how long connections are gathered before the pages' counters move.
-const trafficPause = 100 * time.Millisecond
+// gatherTime is how long what comes in crowds is gathered before the pages move.
+const gatherTime = 100 * time.Millisecond
 
-// trafficNotifier wakes feeds some time after a connection, once for all that came meanwhile.
-type trafficNotifier struct {
+// gathered wakes feeds some time after something happened, once for all that came meanwhile.
+type gathered struct {
 	notifier
 	wait  sync.Mutex
 	armed bool // protected by wait
 }
 
-func (t *trafficNotifier) connection() {
+// soon may be called under any lock.
+func (t *gathered) soon() {
 	t.wait.Lock()
 	defer t.wait.Unlock()
 	if t.armed {
 		return
 	}
 	t.armed = true
-	time.AfterFunc(trafficPause, func() {
+	time.AfterFunc(gatherTime, func() {
 		t.wait.Lock()
 		t.armed = false
 		t.wait.Unlock()

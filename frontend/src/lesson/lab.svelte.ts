@@ -1,6 +1,8 @@
 import { api, Refused, type LabInfo, type LessonText, type Progress } from '../api';
 import { diff, type Diff } from '../cluster/diff';
 import { buildModel, empty, type Json, type Model, type Pod, type Requests } from '../cluster/model';
+import type { Change as DockerChange, Use } from '../docker/model';
+import { DockerState } from '../docker/state.svelte';
 import { language } from '../messages/index.svelte';
 
 interface Change {
@@ -24,6 +26,9 @@ interface Message {
   changes?: Change[];
   requests?: Record<string, Requests>;
   programs?: { Name: string; Done: number }[];
+  docker?: DockerChange[];
+  uses?: Record<string, Use>;
+  usesAt?: string;
   class?: InClass;
 }
 /** What a learner's page knows of their class. */
@@ -60,6 +65,7 @@ export class LabState {
   rates = $state.raw<Record<string, number>>({});
   /** Which part of the control plane wrote last, and when: it lights up. */
   active = $state.raw<Record<string, number>>({});
+  readonly docker = new DockerState();
   loaded = $state(false); // a snapshot is here
   class = $state.raw<InClass>();
   generation = $state(0); // grows with each lab on the desk: terminals belong to one
@@ -186,6 +192,7 @@ export class LabState {
   private receive(m: Message) {
     switch (m.type) {
       case 'hello':
+        this.docker.reset(); // a socket's first changes are all there is
         if (this.info && m.lab && m.lab !== this.info.id) {
           this.info = { ...this.info, id: m.lab, machines: m.machines ?? this.info.machines };
           this.generation++;
@@ -213,6 +220,8 @@ export class LabState {
       this.requests = {};
       this.samples = [];
     }
+    if (m.docker) this.docker.take(m.docker);
+    if (m.uses) this.docker.meter(m.uses, Date.parse(m.usesAt ?? ''));
     const active: Record<string, number> = {};
     for (const c of m.changes ?? []) {
       const key = `${c.resource}/${c.namespace ?? ''}/${c.name}`;
@@ -232,6 +241,7 @@ export class LabState {
 
   private paint(first: boolean) {
     this.frame = 0;
+    this.docker.paint();
     const next = buildModel(this.objects, this.requests);
     const d = diff(this.model, next);
     this.model = next;

@@ -25,13 +25,13 @@ describe('the message catalogues', () => {
   });
 
   it('write Korean in Korean', () => {
-    const without = Object.entries(ko).filter(([key, s]) => !/[가-힣]/.test(s) && !/^(app\.|nav\.language$|programs\.item|card\.ip|node\.cpu|why\.(fault|scaled)|error\.file$)/.test(key));
+    const without = Object.entries(ko).filter(([key, s]) => !/[가-힣]/.test(s) && !/^(app\.|view\.docker$|nav\.language$|programs\.item|card\.ip|node\.cpu|why\.(fault|scaled)|error\.file$)/.test(key));
     expect(without).toEqual([]);
   });
 
   it('hold nothing that the page does not use', () => {
     const all = sources('src').join('\n');
-    const dynamic = /^((error|why|what|difficulty|pod|cp|class\.state|manifest\.result)\.|view\.(cluster|table|manifest)$)/;
+    const dynamic = /^((error|why|what|difficulty|pod|cp|class\.state|manifest\.result|docker\.state)\.|view\.(cluster|docker|table|manifest)$)/;
     const unused = Object.keys(ko).filter((key) => !dynamic.test(key) && !all.includes(`'${key}'`));
     expect(unused).toEqual([]);
   });
