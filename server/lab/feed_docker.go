@@ -17,6 +17,7 @@ type dockerFeed struct {
 	due     atomic.Bool // something changed since the last batch
 	told    map[[2]string]any
 	uses    map[string]api.Use
+	moved   bool // uses differed from the reading before
 	running bool
 	timer   *time.Timer // runs out when the meters are due; nil while nobody waits for that
 	read    bool        // they are due
@@ -87,10 +88,11 @@ func (d *dockerFeed) readMeters(e *docker.Engine, b *api.Batch) {
 	for id, u := range uses {
 		now[id] = api.Use{CPU: u.CPU, Memory: u.Memory, Limit: u.Limit}
 	}
-	if !maps.Equal(d.uses, now) {
+	moved := !maps.Equal(d.uses, now)
+	if moved || d.moved { // the second reading of meters that stand still tells that they do
 		b.Uses, b.UsesAt = now, at
 	}
-	d.uses = now
+	d.uses, d.moved = now, moved
 }
 
 // collect puts all that is shown into now, by kind and id, and tells its order.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"maps"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ func TestFeedDocker(t *testing.T) {
 	defer f.Close()
 	have := map[string]any{}
 	var uses map[string]api.Use
+	rests := false
 	until := func(what string, ok func() bool) {
 		t.Helper()
 		for !ok() {
@@ -34,6 +36,7 @@ func TestFeedDocker(t *testing.T) {
 				}
 			}
 			if b.Uses != nil {
+				rests = maps.Equal(uses, b.Uses)
 				uses = b.Uses
 			}
 		}
@@ -75,6 +78,7 @@ func TestFeedDocker(t *testing.T) {
 		t.Errorf("it is shown as %+v", c)
 	}
 	until("its meters", func() bool { return uses[id].CPU > 0 && uses[id].Memory > 0 })
+	until("its rest", func() bool { return rests }) // it waits for input
 	e.want("POST", "/containers/one/kill", nil, 204, "")
 	until("its end", state("exited"))
 	if c := have["container/"+id].(docker.ShownContainer); c.Exit != 137 || c.Networks[0].Address != "" {
