@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,6 +107,22 @@ func (s *Server) createLab(c echo.Context) error {
 	}
 	defer d.hold(&d.held)()
 	return answerLab(c, d, made)
+}
+
+// listLabs names the lessons that the session has a lab of, asleep or awake, without waking one.
+func (s *Server) listLabs(c echo.Context) error {
+	user, err := s.sessions.find(c.Request())
+	if err != nil {
+		return err
+	}
+	list := []string{}
+	if user != nil {
+		user.mu.Lock()
+		list = slices.AppendSeq(list, maps.Keys(user.desks))
+		user.mu.Unlock()
+		slices.Sort(list)
+	}
+	return c.JSON(http.StatusOK, list)
 }
 
 func (s *Server) getLab(c echo.Context) error { return answerLab(c, c.Get("desk").(*desk), false) }

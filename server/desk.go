@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drydock-labs/drydock/lessons"
@@ -53,7 +54,8 @@ type bench struct {
 	lab      Lab
 	run      *lessons.Run
 	commands *lessons.Commands
-	changed  func() // has the progress and the code kept
+	changed  func()      // has the progress and the code kept
+	woke     atomic.Bool // nobody was told yet that the lab slept
 
 	mu        sync.Mutex
 	code      string               // protected by mu: the return code
@@ -194,6 +196,7 @@ func (d *desk) awake(ctx context.Context) (*bench, error) {
 		}
 	}
 	b = d.bench(lab, was.Code, was.Tasks)
+	b.woke.Store(true)
 	d.mu.Lock()
 	d.now.bench = b
 	d.mu.Unlock()

@@ -95,3 +95,14 @@ func (m *modes) sequence() []byte {
 	}
 	return out
 }
+
+// plain undoes what a program that died with its terminal left switched on, and begins a line.
+func (m *modes) plain() []byte {
+	var out []byte
+	for _, name := range m.order {
+		if m.on[name] && name != "7" && name != "25" { // wrapping and the cursor are on for a shell
+			out = append(append(append(out, "\x1b[?"...), name...), 'l')
+		}
+	}
+	return append(out, "\x1b[?25h\x1b[0m\r\n"...)
+}

@@ -213,6 +213,7 @@ func (s *Server) routes() {
 	a.GET("/lessons", s.listLessons)
 	a.GET("/lessons/:id", s.getLesson)
 	a.GET("/differences", s.differences)
+	a.GET("/labs", s.listLabs)
 	a.POST("/labs", s.createLab)
 	a.POST("/return", s.comeBack)
 	lab := a.Group("/labs/:lesson", s.withDesk)

@@ -220,6 +220,9 @@ func TestReturn(t *testing.T) {
 	}
 	again := newPortal(t, func(c *Config) { c.DB, c.Labs = tables, labs })
 	again.client.Jar = cookiesFor(t, p, again)
+	if res, body := again.ask(t, "GET", "/api/labs", ""); res.StatusCode != 200 || strings.TrimSpace(body) != `["deploy-by-plan"]` || again.server.sessionsDesk(t).current() != nil {
+		t.Errorf("the labs: %s %s", res.Status, body)
+	}
 	if lab := again.start(t); lab.ID != first.ID || lab.Code != first.Code || lab.Made {
 		t.Errorf("the lab is %+v, was %+v", lab, first)
 	}

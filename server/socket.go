@@ -216,6 +216,7 @@ type toPage struct {
 	Changes  []change            `json:"changes,omitempty"`
 	Requests map[string]Requests `json:"requests,omitempty"`
 	Programs []Program           `json:"programs,omitempty"`
+	Woke     bool                `json:"woke,omitempty"` // with hello, to the first page: the lab slept, and its processes are others now
 	Class    *inClass            `json:"class,omitempty"`
 	Docker   []DockerChange      `json:"docker,omitempty"`
 	Uses     map[string]Use      `json:"uses,omitempty"`
@@ -275,7 +276,7 @@ func (s *Server) liveBench(ctx context.Context, k *socket, d *desk, b *bench) er
 		return k.sendJSON(page, m)
 	}
 	p := b.run.Progress()
-	if err := send(toPage{Type: "hello", Lab: b.lab.ID(), Machines: b.lab.Machines(), Progress: &p, Undo: d.undoable(), Programs: b.lab.Programs()}); err != nil {
+	if err := send(toPage{Type: "hello", Lab: b.lab.ID(), Machines: b.lab.Machines(), Progress: &p, Undo: d.undoable(), Programs: b.lab.Programs(), Woke: b.woke.Swap(false)}); err != nil {
 		return err
 	}
 	var work sync.WaitGroup

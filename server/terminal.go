@@ -52,20 +52,19 @@ func newTerminal(t Terminal, machine string, b *bench, name string) *terminal {
 	ctx, stop := context.WithCancel(context.Background())
 	out := &terminal{term: t, machine: machine, stop: stop, done: make(chan struct{}), back: scrollback{limit: scrollbackBytes},
 		viewers: map[*viewer]struct{}{}, grown: make(chan struct{}), room: make(chan struct{})}
+	var before modes
 	for _, p := range b.lab.KeptStream(name) {
 		out.back.write(p)
+		before.feed(p)
 	}
 	out.saved = out.back.end()
 	if out.saved > 0 {
-		out.back.write([]byte(plainModes))
+		out.back.write(before.plain())
 	}
 	out.changed = b.lab.KeepStream(name, out.flush, out.snapshot)
 	go out.read(ctx, b.commands, b.lab.World().Now)
 	return out
 }
-
-// plainModes undoes what a program that died with the lab may have switched on: alternate screen, mouse, cursor keys, hidden cursor, colours.
-const plainModes = "\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1l\x1b[?25h\x1b[0m\r\n"
 
 // flush gives what was shown since the last flush; what the scrollback has dropped meanwhile is left out.
 func (t *terminal) flush(emit func([]byte) error) error {

@@ -33,13 +33,16 @@ const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
 /** How long a step may take: generous, since compiling for a first start may be under way. */
 export const patience = Number(process.env.DRYDOCK_PATIENCE ?? 120_000);
 
-/** Starts the program, or takes the one that runs already; answers once it has told its address. */
-export async function serve() {
+/**
+ * Starts the program, or takes the one that runs already; answers once it has told its address. `again` starts it anew at the address and with
+ * the data folder of one whose `kill` was called.
+ */
+export async function serve(again) {
   if (process.env.DRYDOCK_URL) return { url: process.env.DRYDOCK_URL.replace(/\/$/, ''), stop: async () => {} };
   const bin = process.env.DRYDOCK_BIN ?? fileURLToPath(new URL('../../bin/drydock', import.meta.url));
   assert.ok(existsSync(bin), `There is no program at ${bin}: build it first (task build), or set DRYDOCK_BIN.`);
-  const data = mkdtempSync(join(tmpdir(), 'drydock-e2e-'));
-  const child = spawn(bin, ['serve', '--listen', '127.0.0.1:0', '--data', data], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const data = again?.data ?? mkdtempSync(join(tmpdir(), 'drydock-e2e-'));
+  const child = spawn(bin, ['serve', '--listen', again ? new URL(again.url).host : '127.0.0.1:0', '--data', data], { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   const url = await new Promise((done, fail) => {
     const hear = (chunk) => {
@@ -54,6 +57,14 @@ export async function serve() {
   });
   return {
     url,
+    data,
+    /** Ends the program as a power cut does; its data stays. */
+    kill: () =>
+      new Promise((done) => {
+        child.removeAllListeners('exit');
+        child.on('exit', done);
+        child.kill('SIGKILL');
+      }),
     stop: () =>
       new Promise((done) => {
         const gone = () => {

@@ -87,6 +87,7 @@ export interface LabInfo {
   progress: Progress;
   undo: boolean;
   made: boolean;
+  code: string;
 }
 export interface Applied {
   kind: string;
@@ -115,6 +116,7 @@ export const api = {
   lesson: async (id: string): Promise<LessonText> => (await ask(`/api/lessons/${encodeURIComponent(id)}`)).json(),
   differences: async (): Promise<{ html: string }> => (await ask('/api/differences')).json(),
   start: async (lesson: string): Promise<LabInfo> => (await ask('/api/labs', json('POST', { lesson }))).json(),
+  labs: async (): Promise<string[]> => (await ask('/api/labs')).json(),
   lab: async (lesson: string): Promise<LabInfo> => (await ask(lab(lesson))).json(),
   reset: async (lesson: string, to: 'task' | 'lab'): Promise<LabInfo> => (await ask(lab(lesson) + '/reset', json('POST', { to }))).json(),
   undo: async (lesson: string): Promise<LabInfo> => (await ask(lab(lesson) + '/undo', json('POST'))).json(),
@@ -124,6 +126,8 @@ export const api = {
   why: async (lesson: string, resource: string, namespace: string, name: string): Promise<Link[]> =>
     (await ask(`${lab(lesson)}/why/${resource}/${encodeURIComponent(namespace || '-')}/${encodeURIComponent(name)}`)).json(),
   solution: async (lesson: string, task: string): Promise<string[]> => (await ask(`${lab(lesson)}/solutions/${encodeURIComponent(task)}`)).json(),
+  comeBack: async (code: string): Promise<{ lesson: string }> => (await ask('/api/return', json('POST', { code }))).json(),
+  renewCode: async (lesson: string): Promise<LabInfo> => (await ask(lab(lesson) + '/code', json('POST'))).json(),
   kubeconfig: (lesson: string) => lab(lesson) + '/kubeconfig',
   socket: (lesson: string, path: string) => socket(`${lab(lesson)}/${path}`),
   openClass: async (name: string): Promise<{ id: string; teacher: string }> => (await ask('/api/classes', json('POST', { name }))).json(),

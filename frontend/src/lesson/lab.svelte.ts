@@ -26,6 +26,7 @@ interface Message {
   changes?: Change[];
   requests?: Record<string, Requests>;
   programs?: { Name: string; Done: number }[];
+  woke?: boolean;
   docker?: DockerChange[];
   uses?: Record<string, Use>;
   usesAt?: string;
@@ -56,6 +57,8 @@ export class LabState {
   info = $state.raw<LabInfo>();
   progress = $state.raw<Progress>();
   undo = $state(false);
+  code = $state('');
+  woke = $state(false);
   link = $state<Link>('connecting');
   failed = $state.raw<Refused>();
   programs = $state.raw<{ Name: string; Done: number }[]>([]);
@@ -128,6 +131,10 @@ export class LabState {
     this.take(await api.reset(this.lesson, to));
   }
 
+  async renewCode() {
+    this.take(await api.renewCode(this.lesson));
+  }
+
   async undoReset() {
     this.take(await api.undo(this.lesson));
   }
@@ -143,6 +150,7 @@ export class LabState {
     this.info = info;
     this.progress = info.progress;
     this.undo = info.undo;
+    this.code = info.code;
   }
 
   connectNow() {
@@ -200,6 +208,7 @@ export class LabState {
         if (m.progress) this.progress = m.progress;
         this.undo = Boolean(m.undo);
         this.programs = m.programs ?? [];
+        this.woke ||= Boolean(m.woke);
         break;
       case 'progress':
         if (m.progress) this.progress = m.progress;
