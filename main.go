@@ -306,6 +306,14 @@ func (h *hosting) DeleteLab(id string) error {
 	return h.host.DeleteLab(id)
 }
 
+// Collect implements server.Labs.
+func (h *hosting) Collect() (int64, error) {
+	if err := h.wait(context.Background()); err != nil {
+		return 0, err
+	}
+	return h.host.Collect()
+}
+
 // wait returns when the host is there.
 func (h *hosting) wait(ctx context.Context) error {
 	select {

@@ -76,6 +76,9 @@ func (d *doubleLabs) DeleteLab(id string) error {
 	return nil
 }
 
+// Collect has nothing to remove.
+func (d *doubleLabs) Collect() (int64, error) { return 0, nil }
+
 // doubleLab is a small cluster model behind the lab interface: it knows Deployments, ReplicaSets, Pods, Services and nodes, as far as the page
 // draws them.
 type doubleLab struct {

@@ -27,7 +27,7 @@ func (s *Server) discard(id string) error {
 // collectEvery is how often labs are looked for that nobody has seen for Limits.KeepFor.
 const collectEvery = time.Hour
 
-// collect deletes labs that nobody has seen for long, and those whose deletion was cut short.
+// collect deletes labs that nobody has seen for long, those whose deletion was cut short, and images that no lab has any more.
 func (s *Server) collect() {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
@@ -51,6 +51,9 @@ func (s *Server) collect() {
 		if err := s.discard(l.ID); err != nil {
 			s.cfg.Log.Error("a lab was not deleted", "lab", l.ID, "error", err)
 		}
+	}
+	if _, err := s.cfg.Labs.Collect(); err != nil {
+		s.cfg.Log.Error("images were not collected", "error", err)
 	}
 }
 

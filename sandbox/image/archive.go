@@ -65,7 +65,7 @@ func (l *Local) Save(ctx context.Context, w io.Writer, names ...string) error {
 		for _, layer := range i.Layers {
 			old.Layers = append(old.Layers, blobPath(layer.Digest))
 		}
-		for _, b := range i.digests() {
+		for _, b := range i.Parts() {
 			blobs[b] = true
 		}
 		index.Manifests, legacy = append(index.Manifests, d), append(legacy, old)
@@ -322,7 +322,7 @@ func (a *archive) image(digest string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range i.digests() {
+	for _, d := range i.Parts() {
 		if !slices.Contains(a.held, d) {
 			return nil, fmt.Errorf("%w: image %s: blob %s is missing", ErrArchive, digest, d)
 		}

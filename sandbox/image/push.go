@@ -124,7 +124,7 @@ func (l *Local) Close() {
 // holdImage keeps an image's content for a scope. ErrNoBlob when it went meanwhile, the Charger's.
 func (s *Store) holdImage(scope string, i *Image) error {
 	sizes := map[string]int64{}
-	for _, d := range i.digests() {
+	for _, d := range i.Parts() {
 		size, err := s.Content.size(d)
 		if err != nil {
 			return fmt.Errorf("image %s: %w", i.Digest, err)
@@ -134,9 +134,9 @@ func (s *Store) holdImage(scope string, i *Image) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sc := s.scopeLocked(scope)
-	for k, d := range i.digests() {
+	for k, d := range i.Parts() {
 		if err := s.holdLocked(sc, d, sizes[d], 0); err != nil {
-			for _, done := range i.digests()[:k] {
+			for _, done := range i.Parts()[:k] {
 				s.releaseLocked(sc, done)
 			}
 			return fmt.Errorf("image %s: %w", i.Digest, err)
@@ -149,14 +149,14 @@ func (s *Store) releaseImage(scope string, i *Image) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sc := s.scopes[scope]; sc != nil {
-		for _, d := range i.digests() {
+		for _, d := range i.Parts() {
 			s.releaseLocked(sc, d)
 		}
 	}
 }
 
 // digests is all content of an image.
-func (i *Image) digests() []string {
+func (i *Image) Parts() []string {
 	l := []string{i.Digest, i.ID}
 	for _, layer := range i.Layers {
 		l = append(l, layer.Digest)

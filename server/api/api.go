@@ -24,6 +24,8 @@ type Labs interface {
 	OpenLab(ctx context.Context, id string) (Lab, error)
 	// DeleteLab ends a lab and forgets it. One that is not there is fine.
 	DeleteLab(id string) error
+	// Collect removes what images of labs have left behind that no lab has any more, and tells how many bytes that were.
+	Collect() (freed int64, err error)
 }
 
 // LabOptions is what a new lab is to be.

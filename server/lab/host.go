@@ -71,6 +71,8 @@ type Host struct {
 	ctx      context.Context // ends with Close
 	stop     context.CancelFunc
 
+	dropping sync.RWMutex // held while images are collected; shared while a lab gives up its own
+
 	mu     sync.Mutex
 	labs   map[string]*Lab // protected by mu; nil once closed
 	making int             // protected by mu

@@ -235,3 +235,71 @@ func (h *Host) Delete(id string) error {
 	}
 	return err
 }
+
+// Collect removes what labs have pushed, loaded or built and no lab has any more, awake or asleep, and tells how many bytes that were. A lab that
+// cannot be read stops it: nothing is removed that it may have.
+func (h *Host) Collect() (freed int64, err error) {
+	if h.cfg.Journal == nil {
+		return 0, nil
+	}
+	h.dropping.Lock()
+	defer h.dropping.Unlock()
+	labs, err := h.cfg.Journal.Labs()
+	if err != nil {
+		return 0, err
+	}
+	used := map[string]bool{}
+	for _, l := range labs {
+		h.mu.Lock()
+		awake := h.labs[l.ID] != nil
+		h.mu.Unlock()
+		if awake {
+			continue // it holds what it has
+		}
+		if err := h.imagesOf(l.ID, used); err != nil && !errors.Is(err, journal.ErrNoLab) {
+			return 0, fmt.Errorf("collect images: %w", err)
+		}
+	}
+	return h.images.Content.Sweep(func(digest string) bool { return used[digest] }), nil
+}
+
+// imagesOf adds the digests that a lab in the journal has.
+func (h *Host) imagesOf(id string, used map[string]bool) error {
+	r := newReplay(nil)
+	report, err := h.cfg.Journal.Read(id, func(rec journal.Record) error {
+		if rec.Kind == recordDocument || rec.Kind == recordDrop {
+			return r.add(rec)
+		}
+		return nil
+	})
+	if err = errors.Join(err, r.report(report.Damage)); err != nil {
+		return err
+	}
+	for name, v := range r.documents {
+		var repository image.RepositoryState
+		var local image.LocalState
+		switch {
+		case strings.HasPrefix(name, "repository/"):
+			err = json.Unmarshal(v, &repository)
+		case strings.HasPrefix(name, "images/"):
+			err = json.Unmarshal(v, &local)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		for d := range repository.Manifests {
+			used[d] = true
+		}
+		for d := range repository.Blobs {
+			used[d] = true
+		}
+		for _, d := range local.Images {
+			if i, err := h.images.Image(d); err == nil {
+				for _, part := range i.Parts() {
+					used[part] = true
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,7 +73,7 @@ func TestKept(t *testing.T) {
 	sh("docker exec web sh -c 'echo changed > /usr/share/nginx/html/index.html; echo kept > /data/file; rm /etc/os-release'", "")
 	sh("docker run --name once busybox echo said", "said")
 	sh("docker run -d --name idle busybox sleep 1000", "")
-	sh("docker tag busybox mine:1", "")
+	sh("docker tag busybox mine:1 && docker commit once made:1", "sha256:")
 	for round := range 2 {
 		if round == 0 {
 			if err := l.Close(); err != nil { // sleep
@@ -81,9 +83,13 @@ func TestKept(t *testing.T) {
 			end()
 			h, end = keptHost(t, dir)
 		}
+		if freed, err := h.Collect(); err != nil || freed != 0 {
+			t.Fatalf("%d bytes of a lab that sleeps were collected: %v", freed, err)
+		}
 		if l, err = h.Open(context.Background(), id); err != nil {
 			t.Fatal(err)
 		}
+		sh("docker run --rm made:1 echo from the image", "from the image")
 		sh("cat link && stat -c %a notes.txt", "hello\n600")
 		sh("kubectl get deployment web -o jsonpath={.metadata.uid}", string(uid))
 		sh("kubectl rollout status deployment/web --timeout=20s && kubectl create configmap round"+string(rune('0'+round))+" --from-literal=a=b", "created")
@@ -102,5 +108,10 @@ func TestKept(t *testing.T) {
 	}
 	if _, err := h.Open(context.Background(), id); err == nil {
 		t.Fatal("a deleted lab was opened")
+	}
+	freed, err := h.Collect()
+	left, errLeft := os.ReadDir(filepath.Join(dir, "content"))
+	if err := errors.Join(err, errLeft); err != nil || freed == 0 || len(left) > 0 {
+		t.Errorf("%d bytes collected, %d files left of a deleted lab's images: %v", freed, len(left), err)
 	}
 }

@@ -293,10 +293,12 @@ func (l *Lab) release() {
 		n.closeLast()
 	}
 	l.keep()
+	l.host.dropping.RLock()
 	for _, n := range l.nodes {
 		n.images.Close()
 	}
 	l.host.images.Drop(l.id)
+	l.host.dropping.RUnlock()
 	l.regs.close()
 	if l.inside != nil {
 		l.inside.Close()
