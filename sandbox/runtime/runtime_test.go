@@ -39,11 +39,15 @@ func say(p *kernel.Process, fd int, format string, a ...any) error {
 	return err
 }
 
-// untilSignal waits for a caught signal.
-func untilSignal(p *kernel.Process, sigs ...kernel.Signal) kernel.Signal {
+// catch has signals caught: before a program says that it is ready, since the first process loses those that it does not handle.
+func catch(p *kernel.Process, sigs ...kernel.Signal) {
 	for _, s := range sigs {
 		p.SetAction(s, kernel.ModeCaught)
 	}
+}
+
+// untilSignal waits for a caught signal.
+func untilSignal(p *kernel.Process) kernel.Signal {
 	p.SetInterrupting(true)
 	for {
 		if s := p.NextSignal(); s != 0 {
@@ -69,8 +73,9 @@ var programs = map[string]program{
 	},
 	"sleep": func(p *kernel.Process) error { untilSignal(p); return kernel.ErrKilled },
 	"serve": func(p *kernel.Process) error {
+		catch(p, kernel.SIGTERM, kernel.SIGQUIT)
 		say(p, 1, "ready\n")
-		s := untilSignal(p, kernel.SIGTERM, kernel.SIGQUIT)
+		s := untilSignal(p)
 		say(p, 1, "got %d\n", s)
 		return exit(0)
 	},
