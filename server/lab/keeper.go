@@ -78,10 +78,12 @@ func newKeeper(w *journal.Writer, first *replay, fail func(error)) *keeper {
 	return &keeper{w: w, first: first, fail: fail, parts: map[string]*part{}, dirty: map[string]bool{}}
 }
 
+// add has a part kept in the place of what was kept under its name before.
 func (k *keeper) add(name string, p *part) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.parts[name] = p
+	k.first.taken(name)
 }
 
 // touch has a part written soon.

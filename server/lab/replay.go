@@ -88,6 +88,14 @@ func (r *replay) drop(name string) {
 	maps.DeleteFunc(r.documents, func(n string, _ []byte) bool { return gone(n) })
 }
 
+// taken forgets what somebody has taken over.
+func (r *replay) taken(name string) {
+	delete(r.files, name)
+	delete(r.streams, name)
+	delete(r.sizes, name)
+	delete(r.documents, name)
+}
+
 // rest gives the values and streams that nobody has asked to keep again; they stay as they are.
 func (r *replay) rest(parts map[string]*part) func(add func(journal.Kind, []byte, ...journal.Digest) error) error {
 	documents, streams := maps.Clone(r.documents), maps.Clone(r.streams)
