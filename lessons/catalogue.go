@@ -1,10 +1,12 @@
 package lessons
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 )
 
 //go:embed content
@@ -41,5 +43,8 @@ func LoadAll(fsys fs.FS) ([]*Lesson, error) {
 		}
 		all = append(all, l)
 	}
+	slices.SortStableFunc(all, func(a, b *Lesson) int { // folders come by name
+		return cmp.Or(cmp.Compare(min(1, b.Place), min(1, a.Place)), cmp.Compare(a.Place, b.Place))
+	})
 	return all, problems.sorted()
 }

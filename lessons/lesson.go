@@ -30,6 +30,7 @@ type Lesson struct {
 	Summary    Text
 	Difficulty string // easy, medium, hard
 	Minutes    int
+	Place      int      // in the catalogue, from 1; 0: behind those that have one
 	Nodes      int      // workers of the lab
 	Views      []string // what stands beside the text, the first in sight: cluster, docker
 	Files      []File

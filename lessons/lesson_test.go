@@ -268,3 +268,24 @@ func TestTest(t *testing.T) {
 }
 
 var _ fs.FS = Content()
+
+// The catalogue stands by place, and lessons without one follow by name.
+func TestCatalogueOrder(t *testing.T) {
+	fsys := fstest.MapFS{}
+	for name, place := range map[string]string{"a": "", "b": "place: 2\n", "c": "place: 1\n", "d": ""} {
+		for file, f := range files(map[string]string{"lesson.yaml": strings.Replace(strings.Replace(good, "id: small", "id: "+name, 1), "minutes: 5\n", "minutes: 5\n"+place, 1)}) {
+			fsys[strings.Replace(file, "small", name, 1)] = f
+		}
+	}
+	all, err := LoadAll(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, l := range all {
+		order = append(order, l.ID)
+	}
+	if got := strings.Join(order, " "); got != "c b a d" {
+		t.Errorf("the order is %s", got)
+	}
+}

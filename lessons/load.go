@@ -142,6 +142,7 @@ func (l *loader) lessonYAML(n *yaml.Node) {
 		"summary!":    func(n *yaml.Node) { out.Summary = l.text(n, "the summary") },
 		"difficulty!": func(n *yaml.Node) { out.Difficulty = l.oneOf(n, "the difficulty", "easy", "medium", "hard") },
 		"minutes!":    func(n *yaml.Node) { out.Minutes = l.number(n, "minutes", 1, 120) },
+		"place":       func(n *yaml.Node) { out.Place = l.number(n, "the place", 1, 999) },
 		"lab": func(n *yaml.Node) {
 			l.fields(n, "lab", map[string]func(*yaml.Node){"nodes": func(n *yaml.Node) { out.Nodes = l.number(n, "nodes", 1, 50) }})
 		},
