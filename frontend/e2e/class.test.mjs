@@ -1,4 +1,4 @@
-// A class: a teacher and three learners, each in a browser context of their own; one of them is stuck. And a portal without WebSocket.
+// A class: a teacher and three learners, each in a browser context of their own; one of them is stuck.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { learner, open } from './harness.mjs';
