@@ -141,7 +141,7 @@ test('reset to the start of a task, undo, and the whole lab', async () => {
   await page.locator('.banner.calm button').click();
   await l.shows('a mess');
   await page.locator('header .menu > button').click();
-  assert.match(await page.locator('#lab-menu .note').innerText(), /Drydock/, 'the menu says when labs end');
+  assert.match(await page.locator('#lab-menu .note').innerText(), /30일/, 'the menu says how long labs stay');
   await page.locator('#lab-menu button').nth(1).click();
   await page.locator('.banner.calm button').waitFor();
   await l.prompt();
