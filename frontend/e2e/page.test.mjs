@@ -148,12 +148,17 @@ describe('states', () => {
     await l.leave();
   });
 
-  test('no room: the home page says so', async () => {
+  test('no room: the page says so, and goes in when there is some', async () => {
     const l = await learner(world, { lang: 'en' });
-    await l.page.route('**/api/labs?*', (r) => r.fulfill({ status: 503, contentType: 'application/json', body: '{"code":"labs-full","params":{"limit":1}}' }));
+    let full = true;
+    await l.page.route('**/api/labs?*', (r) =>
+      full && r.request().method() === 'POST' ? r.fulfill({ status: 503, contentType: 'application/json', body: '{"code":"labs-full","params":{"limit":1}}' }) : r.continue());
     await l.page.goto(world.url);
     await l.page.getByRole('button', { name: l.t.start }).click();
-    await l.page.getByRole('alert').filter({ hasText: 'All labs are taken' }).waitFor();
+    await l.page.getByRole('alert').filter({ hasText: 'Every place is taken' }).waitFor();
+    full = false;
+    await l.page.getByRole('button', { name: 'Try now' }).click();
+    await l.page.locator('.task.current').waitFor();
     await l.context.close();
   });
 
